@@ -1,0 +1,166 @@
+/**
+ * What one field alone cannot tell: that fields fit each other. Works on the raw input, so that these problems are
+ * listed together with those of the shape; what has the wrong shape is passed over here.
+ */
+import type { ListenAddress } from "./config.ts";
+import { formatAddress, parseAddress, parseHostName, parseServer } from "./parse.ts";
+import type { Problem } from "./problems.ts";
+import { suggestion } from "./problems.ts";
+import { DEFAULT_DIRECTORY, isApp } from "./schema.ts";
+
+type Fields = Record<string, unknown>;
+
+const fieldsOf = (value: unknown): Fields =>
+  typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : {};
+
+export const DEFAULT_LISTEN: { readonly [K in "http" | "https" | "admin"]: ListenAddress } = {
+  http: { host: "::", port: 80 },
+  https: { host: "::", port: 443 },
+  admin: { host: "127.0.0.1", port: 9180 },
+};
+
+export interface CrossCheckOptions {
+  /** Whether hosts without `tls` get their certificates by ACME. */
+  readonly acme: boolean;
+}
+
+export function crossCheck(input: unknown, options: CrossCheckOptions): Problem[] {
+  const config = fieldsOf(input);
+  return [
+    ...checkListen(fieldsOf(config.listen)),
+    ...checkBackends(fieldsOf(config.backends)),
+    ...checkHosts(config, fieldsOf(config.hosts)),
+    ...(options.acme ? checkAcme(config, fieldsOf(config.hosts)) : []),
+  ];
+}
+
+function checkListen(listen: Fields): Problem[] {
+  const problems: Problem[] = [];
+  const taken: [string, ListenAddress][] = [];
+  for (const name of ["http", "https", "admin"] as const) {
+    const written = listen[name];
+    const parsed = typeof written === "string" ? parseAddress(written) : { value: DEFAULT_LISTEN[name] };
+    if (!("value" in parsed)) continue;
+    const address = parsed.value;
+    const rival = taken.find(([, other]) => collide(other, address));
+    if (rival)
+      problems.push({
+        path: ["listen", name],
+        message: `${formatAddress(address)} is taken by listen.${rival[0]} (${formatAddress(rival[1])})`,
+      });
+    taken.push([name, address]);
+  }
+  return problems;
+}
+
+const isEvery = (host: string): boolean => host === "::" || host === "0.0.0.0";
+
+function collide(a: ListenAddress, b: ListenAddress): boolean {
+  return a.port !== 0 && a.port === b.port && (a.host === b.host || isEvery(a.host) || isEvery(b.host));
+}
+
+function checkBackends(backends: Fields): Problem[] {
+  const problems: Problem[] = [];
+  for (const [name, value] of Object.entries(backends)) {
+    const { servers, health } = fieldsOf(value);
+    if (Array.isArray(servers)) problems.push(...checkServers(["backends", name, "servers"], servers));
+    const { intervalMs = 10_000, timeoutMs = 2_000 } = fieldsOf(health);
+    if (typeof intervalMs === "number" && typeof timeoutMs === "number" && timeoutMs >= intervalMs)
+      problems.push({
+        path: ["backends", name, "health", "timeoutMs"],
+        message: `(${timeoutMs}) must be below intervalMs (${intervalMs})`,
+      });
+  }
+  return problems;
+}
+
+function checkServers(path: readonly PropertyKey[], servers: readonly unknown[]): Problem[] {
+  const problems: Problem[] = [];
+  const seen = new Map<string, number>();
+  servers.forEach((server, index) => {
+    const url = typeof server === "string" ? server : fieldsOf(server).url;
+    const parsed = typeof url === "string" ? parseServer(url) : undefined;
+    if (!parsed || !("value" in parsed)) return;
+    const key = formatAddress(parsed.value);
+    const first = seen.get(key);
+    if (first === undefined) seen.set(key, index);
+    else
+      problems.push({
+        path: [...path, index],
+        message: `is servers[${first}] again; use weight to send it more`,
+      });
+  });
+  return problems;
+}
+
+function checkHosts(config: Fields, hosts: Fields): Problem[] {
+  const problems: Problem[] = [];
+  const backends = Object.keys(fieldsOf(config.backends));
+  const seen = new Map<string, string>();
+  for (const [written, value] of Object.entries(hosts)) {
+    const path = ["hosts", written];
+    const parsed = parseHostName(written);
+    if ("value" in parsed) {
+      const first = seen.get(parsed.value);
+      if (first !== undefined)
+        problems.push({ path, message: `is the same host as ${JSON.stringify(first)}` });
+      seen.set(parsed.value, written);
+    }
+    const { backend } = fieldsOf(value);
+    if (!isApp(value) && typeof backend === "string" && !backends.includes(backend))
+      problems.push({
+        path: [...path, "backend"],
+        message: `no backend ${JSON.stringify(backend)}${backends.length > 0 ? suggestion(backend, backends) : "; backends is empty"}`,
+      });
+  }
+  if (
+    config.hosts !== undefined &&
+    Object.keys(hosts).length === 0 &&
+    fieldsOf(config.hosts) === config.hosts
+  )
+    problems.push({
+      path: ["hosts"],
+      message: 'empty; add one, such as "app.example.com": { backend: "web" }',
+    });
+  return problems;
+}
+
+/** RFC 6761, RFC 6762, RFC 9476 and ICANN's "internal": no public CA signs names below these. */
+const PRIVATE_TOP = new Set(["localhost", "local", "internal", "test", "invalid", "example", "alt"]);
+
+function checkAcme(config: Fields, hosts: Fields): Problem[] {
+  const needing = Object.keys(hosts).filter((name) => {
+    const host = hosts[name];
+    return isApp(host) || (fieldsOf(host) === host && fieldsOf(host).tls === undefined);
+  });
+  const [first] = needing;
+  if (first === undefined) return [];
+  if (config.acme === undefined)
+    return [
+      {
+        path: ["acme"],
+        message: `missing, but ${JSON.stringify(first)} has no tls of its own; add acme: { email: "you@example.com", agreeToTerms: true }`,
+      },
+    ];
+  const problems: Problem[] = [];
+  const acme = fieldsOf(config.acme);
+  if (acme.agreeToTerms === undefined || acme.agreeToTerms === false)
+    problems.push({
+      path: ["acme", "agreeToTerms"],
+      message:
+        "must be true to order certificates; read the CA's terms of service, then add agreeToTerms: true",
+    });
+  if (acme.directory !== undefined && acme.directory !== DEFAULT_DIRECTORY) return problems;
+  for (const written of needing) {
+    const parsed = parseHostName(written);
+    if (!("value" in parsed)) continue;
+    const labels = parsed.value.split(".");
+    if (labels.length === 1 || PRIVATE_TOP.has(labels.at(-1) ?? ""))
+      problems.push({
+        path: ["hosts", written],
+        message:
+          "Let's Encrypt signs public names only; add tls: { cert, key }, or set acme.directory to your own CA",
+      });
+  }
+  return problems;
+}

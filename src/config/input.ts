@@ -1,0 +1,109 @@
+/** The config as a person writes it: what `defineEdge` takes, and what a JSON file may hold as far as it is not code. */
+import type { Hono, MiddlewareHandler } from "hono";
+import type { Http2Limits, Limits } from "../exchange/limits.ts";
+
+export interface EdgeConfig {
+  /** Where the edge listens, each as "host:port". Port 0 asks the system for a free one. */
+  listen?: ListenInput;
+  /** Where certificates and the ACME account are kept: a folder, "file:…". @default "file:./certs" beside the config file */
+  storage?: string;
+  /** Where this edge runs, for logs and metrics. @default the machine's name */
+  location?: string;
+  /** Who issues certificates for hosts without `tls`. */
+  acme?: AcmeInput;
+  /** Named groups of servers. */
+  backends?: Record<string, BackendInput>;
+  /** What the edge serves, by host name. */
+  hosts: Record<string, HostInput>;
+  /** Addresses or CIDR ranges of proxies in front, whose forwarding headers are believed. @default none */
+  trustedProxies?: string[];
+  /** Bounds of a downstream connection; what is left out keeps its default. */
+  limits?: LimitsInput;
+  /** How long requests in flight may take after the edge was told to stop, in milliseconds. @default 30_000 */
+  drainTimeoutMs?: number;
+  /** Whether to log one line per request. @default true */
+  accessLog?: boolean;
+  /** The least level that is logged. @default "info" */
+  logLevel?: "debug" | "info" | "warn" | "error";
+}
+
+export interface ListenInput {
+  /** Redirects to HTTPS and answers ACME challenges. @default "[::]:80" */
+  http?: string;
+  /** @default "[::]:443" */
+  https?: string;
+  /** Health, metrics and status; keep it private. @default "127.0.0.1:9180" */
+  admin?: string;
+}
+
+export interface AcmeInput {
+  /** URL of the CA's directory. @default Let's Encrypt production */
+  directory?: string;
+  /** PEM file with the certificate that signed the directory's own, where the CA is a private one. */
+  trustedCa?: string;
+  /** Where the CA may write to. */
+  email?: string;
+  /** That you read and accept the CA's terms of service. Without it nothing is ordered. */
+  agreeToTerms?: boolean;
+}
+
+export interface BackendInput {
+  /** "http://host:port", "https://host:port" or "h2c://host:port", or with a weight. @default none: servers join by themselves */
+  servers?: (string | ServerInput)[];
+  /** Active health checks. @default none */
+  health?: HealthInput;
+  /** @default 1_000 */
+  connectTimeoutMs?: number;
+  /** From the request's last byte to the response's head; 0 for no bound. @default 60_000 */
+  responseTimeoutMs?: number;
+  /** Idle connections kept to each server; 0 for none. @default 64 */
+  maxIdleConnections?: number;
+  /**
+   * How long an idle connection is kept. Shorter than the servers' own keep-alive, so that it is we who close.
+   * @default 4_000
+   */
+  idleTimeoutMs?: number;
+}
+
+export interface ServerInput {
+  url: string;
+  /** Share of the requests relative to the other servers, from 1 to 1000. @default 1 */
+  weight?: number;
+}
+
+export interface HealthInput {
+  /** What is asked for; 2xx and 3xx are good answers. @default "/" */
+  path?: string;
+  /** @default 10_000 */
+  intervalMs?: number;
+  /** Below `intervalMs`. @default 2_000 */
+  timeoutMs?: number;
+  /** Good answers in a row that bring a server back. @default 1 */
+  rise?: number;
+  /** Bad ones in a row that take it out. @default 3 */
+  fall?: number;
+}
+
+/** A backend with middleware in front, or a whole Hono app. */
+// biome-ignore lint/suspicious/noExplicitAny: an app may be typed with any Env, and Hono's types are invariant in it
+export type HostInput = BackendHostInput | Hono<any, any, any>;
+
+export interface BackendHostInput {
+  /** A name from `backends`. */
+  backend: string;
+  /** Hono middleware, the first one outermost. */
+  // biome-ignore lint/suspicious/noExplicitAny: middleware may be typed with any Env
+  use?: MiddlewareHandler<any>[];
+  /** Own PEM files instead of ACME. */
+  tls?: HostTlsInput;
+}
+
+export interface HostTlsInput {
+  /** The certificate and its chain, leaf first. */
+  cert: string;
+  key: string;
+}
+
+type Writable<T> = { -readonly [K in keyof T]?: T[K] };
+
+export type LimitsInput = Writable<Omit<Limits, "http2">> & { http2?: Writable<Http2Limits> };

@@ -1,0 +1,120 @@
+/** The small languages inside config strings. Each returns the value, or the problem in words for the operator. */
+import { isIP } from "node:net";
+import { domainToASCII } from "node:url";
+import ipaddr from "ipaddr.js";
+import type { ListenAddress, ServerConfig } from "./config.ts";
+
+export type Parsed<T> = { readonly value: T } | { readonly problem: string };
+
+const quote = (text: string): string => JSON.stringify(text);
+const unbracket = (host: string): string => host.replace(/^\[(.*)\]$/, "$1");
+
+/** `host:port`, `[v6]:port` or `:port` for every address. */
+export function parseAddress(text: string): Parsed<ListenAddress> {
+  const match = /^(\[[^\]]*\]|[^:[\]]*):(\d+)$/.exec(text);
+  if (!match) {
+    if (/^\d+$/.test(text)) return { problem: `no host in ${quote(text)}; write "[::]:${text}"` };
+    if (isIP(text) === 6) return { problem: `no port in ${quote(text)}; write "[${text}]:443"` };
+    return { problem: `not host:port: ${quote(text)}` };
+  }
+  const host = unbracket(match[1] ?? "");
+  const port = Number(match[2]);
+  if (port > 65_535) return { problem: `port ${match[2]} is not between 0 and 65535` };
+  if (match[1]?.startsWith("[") && isIP(host) !== 6)
+    return { problem: `not an IPv6 address: ${quote(host)}` };
+  if (host === "*" || /[\s/@]/.test(host)) return { problem: `not host:port: ${quote(text)}` };
+  return { value: { host: host === "" ? "::" : host, port } };
+}
+
+/** How an address is written back. */
+export function formatAddress({ host, port }: ListenAddress): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+const SERVER_PORTS: Record<string, number> = { http: 80, https: 443, h2c: 80 };
+
+/** "http://10.0.0.5:8000": a protocol, a host and a port, and nothing else. */
+export function parseServer(text: string): Parsed<Omit<ServerConfig, "weight">> {
+  const match = /^([a-z][a-z0-9+.-]*):\/\/(.*)$/i.exec(text);
+  if (!match) {
+    const meant = `http://${text}`;
+    const hint = /:\d+$/.test(text) && URL.canParse(meant) ? `; did you mean ${quote(meant)}?` : "";
+    return { problem: `not a URL: ${quote(text)}${hint}` };
+  }
+  const scheme = (match[1] ?? "").toLowerCase();
+  // The URL parser checks hosts and ports of http only, so the others borrow its rules.
+  const borrowed = `http://${match[2]}`;
+  if (!URL.canParse(borrowed)) return { problem: `not a URL: ${quote(text)}` };
+  const url = new URL(borrowed);
+  const defaultPort = SERVER_PORTS[scheme];
+  if (defaultPort === undefined)
+    return { problem: `protocol ${quote(scheme)} is none of http, https, h2c: ${quote(text)}` };
+  // The text itself stays out of the message: it holds a password.
+  if (url.username || url.password)
+    return { problem: "a server's URL takes no user name or password; let middleware set the header" };
+  if (url.pathname !== "/" || url.search || url.hash || /[/?#]/.test((match[2] ?? "").replace(/\/$/, "")))
+    return {
+      problem: `a server's URL takes no path or query: write ${quote(`${scheme}://${url.host}`)}, not ${quote(text)}`,
+    };
+  const written = /:(\d+)\/?$/.exec(match[2] ?? "")?.[1];
+  const port = written === undefined ? defaultPort : Number(written);
+  if (port === 0) return { problem: `port 0 cannot be connected to: ${quote(text)}` };
+  return {
+    value: { id: text, protocol: scheme as ServerConfig["protocol"], host: unbracket(url.hostname), port },
+  };
+}
+
+/** A host name as certificates carry it: lower-case A-labels without trailing dot. */
+export function parseHostName(text: string): Parsed<string> {
+  if (text.includes("*"))
+    return {
+      problem:
+        "wildcards are refused: their certificates need DNS-01, which Skerry does not do; list each name",
+    };
+  if (text.includes("://")) return { problem: "a host name, not a URL, belongs here" };
+  if (isIP(unbracket(text))) return { problem: "an IP address is not a host name" };
+  if (/:\d*$/.test(text)) return { problem: "a host name takes no port; ports are set in listen" };
+  // Bun and Deno let characters through that Node refuses, so the result is checked below on its own.
+  const name = domainToASCII(text.replace(/\.$/, "")).toLowerCase();
+  if (isIP(name)) return { problem: `means the IP address ${name}, which is not a host name` };
+  const labels = name.split(".");
+  const wellFormed = labels.every((label) => /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(label));
+  if (name.length > 253 || !wellFormed || /^\d+$/.test(labels.at(-1) ?? ""))
+    return { problem: "not a host name" };
+  return { value: name };
+}
+
+/** An address or CIDR range, as it stands. */
+export function parseRange(text: string): Parsed<string> {
+  const valid = text.includes("/") ? ipaddr.isValidCIDR(text) : isIP(text) !== 0;
+  return valid ? { value: text } : { problem: `not an IP address or CIDR range: ${quote(text)}` };
+}
+
+/** The URL of an ACME directory. */
+export function parseDirectory(text: string): Parsed<string> {
+  const protocol = URL.canParse(text) ? new URL(text).protocol : undefined;
+  if (protocol === "https:") return { value: text };
+  return { problem: protocol === "http:" ? `must be https: ${quote(text)}` : `not a URL: ${quote(text)}` };
+}
+
+/** Only the shape: whether mail arrives is for the CA to find out. */
+export function parseEmail(text: string): Parsed<string> {
+  return /^[^\s@,]+@[^\s@,]+\.[^\s@,.]+$/.test(text)
+    ? { value: text }
+    : { problem: `not an e-mail address: ${quote(text)}` };
+}
+
+/** Names of backends go into tokens, metrics and log lines. */
+export function parseBackendName(text: string): Parsed<string> {
+  return /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(text)
+    ? { value: text }
+    : { problem: "a backend's name is 1 to 63 letters, digits, dots, dashes and underscores" };
+}
+
+/** `file:` with a folder, `memory:`, or `nats://`. */
+export function parseStorage(text: string): Parsed<string> {
+  if (text === "memory:" || /^file:.+/.test(text) || /^nats:\/\/./.test(text)) return { value: text };
+  if (text === "file:") return { problem: 'no folder in "file:"; write "file:./certs"' };
+  const hint = text.includes(":") ? "" : `; did you mean ${quote(`file:${text}`)}?`;
+  return { problem: `neither file:FOLDER nor nats://…: ${quote(text)}${hint}` };
+}

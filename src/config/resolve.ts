@@ -1,0 +1,166 @@
+/** From what a person wrote to what the edge runs on: every default filled in, every path absolute, every value checked. */
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { resolve as resolvePath } from "node:path";
+import { fileURLToPath } from "node:url";
+import { EdgeError } from "../errors.ts";
+import { DEFAULT_LIMITS, type Limits } from "../exchange/limits.ts";
+import type { AcmeConfig, BackendConfig, HostConfig, ResolvedConfig } from "./config.ts";
+import { crossCheck, DEFAULT_LISTEN } from "./crosscheck.ts";
+import type { BackendHostInput, HostInput } from "./input.ts";
+import { formatProblem, type Problem } from "./problems.ts";
+import { DEFAULT_DIRECTORY, isApp, type ParsedBackend, type ParsedConfig, parseShape } from "./schema.ts";
+
+export interface ResolveOptions {
+  /** The file the input came from. */
+  file?: string;
+  /** Where relative paths start. @default the working directory */
+  folder?: string;
+  /** `local`: every certificate comes from a CA of our own, so neither `acme` nor any `tls` is needed or used. @default "acme" */
+  certificates?: "acme" | "local";
+}
+
+/**
+ * Checks a config and fills in its defaults.
+ *
+ * @throws EdgeError CONFIG_INVALID with every problem, one a line: `backends.web.servers[1]: not a URL: "10.0.0.5:80O0"`
+ */
+export function resolveConfig(input: unknown, options: ResolveOptions = {}): ResolvedConfig {
+  const shape = parseShape(input);
+  const acme = options.certificates !== "local";
+  const problems: Problem[] = [
+    ...("problems" in shape ? shape.problems : []),
+    ...crossCheck(input, { acme }),
+  ];
+  const files = pemReader(options.folder ?? process.cwd(), problems);
+  const resolved = "value" in shape ? fill(shape.value, options, files) : undefined;
+  if (problems.length > 0 || !resolved)
+    throw new EdgeError("CONFIG_INVALID", problems.map(formatProblem).join("\n"), { source: "operator" });
+  return resolved;
+}
+
+interface PemReader {
+  absolute(path: string): string;
+  /** The text of a PEM file, or "" after noting what is wrong with it. */
+  read(path: string, at: readonly PropertyKey[], label: RegExp, what: string): string;
+}
+
+function pemReader(folder: string, problems: Problem[]): PemReader {
+  const absolute = (path: string): string => resolvePath(folder, path);
+  return {
+    absolute,
+    read(path, at, label, what) {
+      const note = (message: string): string => {
+        problems.push({ path: at, message });
+        return "";
+      };
+      try {
+        const text = readFileSync(absolute(path), "utf8");
+        return label.test(text) ? text : note(`${JSON.stringify(path)} holds no PEM ${what}`);
+      } catch (error) {
+        return note(`cannot read ${JSON.stringify(absolute(path))}: ${readFailure(error)}`);
+      }
+    },
+  };
+}
+
+/** Why a file could not be read, in words. */
+export function readFailure(error: unknown): string {
+  const { code } = error as { code?: unknown };
+  if (code === "ENOENT") return "no such file";
+  if (code === "EACCES" || code === "EPERM") return "permission denied";
+  if (code === "EISDIR") return "it is a folder";
+  return typeof code === "string" ? code : String(error);
+}
+
+function fill(config: ParsedConfig, options: ResolveOptions, files: PemReader): ResolvedConfig {
+  const listen = { ...DEFAULT_LISTEN, ...defined(config.listen ?? {}) };
+  const limits: Limits = {
+    ...DEFAULT_LIMITS,
+    ...defined(config.limits ?? {}),
+    http2: { ...DEFAULT_LIMITS.http2, ...defined(config.limits?.http2 ?? {}) },
+  };
+  return {
+    file: options.file,
+    listen,
+    storage: absoluteStorage(config.storage ?? "file:./certs", files),
+    location: config.location ?? (hostname() || "local"),
+    acme: options.certificates === "local" ? undefined : fillAcme(config, files),
+    backends: new Map(
+      Object.entries(config.backends ?? {}).map(([name, backend]) => [name, fillBackend(name, backend)]),
+    ),
+    hosts: new Map(
+      Object.entries(config.hosts).map(([name, host]) => [name, fillHost(name, host, options, files)]),
+    ),
+    trustedProxies: config.trustedProxies ?? [],
+    limits,
+    drainTimeoutMs: config.drainTimeoutMs ?? 30_000,
+    accessLog: config.accessLog ?? true,
+    logLevel: config.logLevel ?? "info",
+  };
+}
+
+/** Without the fields that were written down as `undefined`, which must not hide a default. */
+function defined<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  const kept = Object.entries(fields).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(kept) as { [K in keyof T]: Exclude<T[K], undefined> };
+}
+
+function absoluteStorage(storage: string, files: PemReader): string {
+  if (!storage.startsWith("file:")) return storage;
+  const path = storage.startsWith("file:///") ? fileURLToPath(storage) : storage.slice("file:".length);
+  return `file:${files.absolute(path)}`;
+}
+
+function fillAcme({ acme, hosts }: ParsedConfig, files: PemReader): AcmeConfig | undefined {
+  const needed = Object.values(hosts).some((host) => isApp(host) || host.tls === undefined);
+  if (!acme || !needed) return undefined;
+  return {
+    directory: acme.directory ?? DEFAULT_DIRECTORY,
+    trustedCa:
+      acme.trustedCa === undefined
+        ? undefined
+        : files.read(acme.trustedCa, ["acme", "trustedCa"], CERTIFICATE, "certificate"),
+    email: acme.email,
+    agreeToTerms: acme.agreeToTerms ?? false,
+  };
+}
+
+function fillBackend(name: string, backend: ParsedBackend): BackendConfig {
+  const { health } = backend;
+  return {
+    name,
+    servers: (backend.servers ?? []).map((server) =>
+      "url" in server ? { ...server.url, weight: server.weight ?? 1 } : { ...server, weight: 1 },
+    ),
+    health: health && {
+      path: health.path ?? "/",
+      intervalMs: health.intervalMs ?? 10_000,
+      timeoutMs: health.timeoutMs ?? 2_000,
+      rise: health.rise ?? 1,
+      fall: health.fall ?? 3,
+    },
+    connectTimeoutMs: backend.connectTimeoutMs ?? 1_000,
+    responseTimeoutMs: backend.responseTimeoutMs ?? 60_000,
+    maxIdleConnections: backend.maxIdleConnections ?? 64,
+    idleTimeoutMs: backend.idleTimeoutMs ?? 4_000,
+  };
+}
+
+const CERTIFICATE = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/;
+const PRIVATE_KEY = /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/;
+
+function fillHost(name: string, host: HostInput, options: ResolveOptions, files: PemReader): HostConfig {
+  if (isApp(host)) return { name, tls: undefined, handler: { kind: "app", app: host } };
+  const { backend, use, tls: own } = host as BackendHostInput;
+  const tls = options.certificates === "local" ? undefined : own;
+  if (tls) {
+    files.read(tls.cert, ["hosts", name, "tls", "cert"], CERTIFICATE, "certificate");
+    files.read(tls.key, ["hosts", name, "tls", "key"], PRIVATE_KEY, "private key");
+  }
+  return {
+    name,
+    tls: tls && { certPath: files.absolute(tls.cert), keyPath: files.absolute(tls.key) },
+    handler: { kind: "backend", backend, use: use ?? [] },
+  };
+}

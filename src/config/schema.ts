@@ -1,0 +1,263 @@
+/** The config's shape, in zod: which fields there are, of which type and range, and what their strings must say. */
+import type { Hono, MiddlewareHandler } from "hono";
+import { z } from "zod";
+import { DEFAULT_LIMITS, type Http2Limits, type Limits } from "../exchange/limits.ts";
+import type { ListenAddress, ServerConfig } from "./config.ts";
+import type {
+  AcmeInput,
+  BackendHostInput,
+  BackendInput,
+  EdgeConfig,
+  HealthInput,
+  HostTlsInput,
+  ListenInput,
+  ServerInput,
+} from "./input.ts";
+import {
+  type Parsed,
+  parseAddress,
+  parseBackendName,
+  parseDirectory,
+  parseEmail,
+  parseHostName,
+  parseRange,
+  parseServer,
+  parseStorage,
+} from "./parse.ts";
+import { describeValue, type Problem, suggestion } from "./problems.ts";
+
+/** Let's Encrypt production. */
+export const DEFAULT_DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory";
+
+/** setTimeout counts in a signed 32-bit integer. */
+const LONGEST_MS = 2 ** 31 - 1;
+
+/** Exactly the fields of `I`: with `satisfies`, one too many or too few breaks the build. */
+type Shape<I> = Record<keyof I & string, z.ZodType>;
+
+const text = <T>(parse: (text: string) => Parsed<T>): z.ZodPipe<z.ZodString, z.ZodTransform<T, string>> =>
+  z.string().transform((value, context) => {
+    const parsed = parse(value);
+    if ("value" in parsed) return parsed.value;
+    context.addIssue({ code: "custom", message: parsed.problem });
+    return z.NEVER;
+  });
+
+const whole = (least: number, most: number = LONGEST_MS): z.ZodInt => {
+  const error = ({ input }: { input?: unknown }): string =>
+    `must be a whole number from ${least} to ${most}, got ${describeValue(input)}`;
+  return z.int({ error }).min(least, { error }).max(most, { error });
+};
+const milliseconds = (): z.ZodOptional<z.ZodInt> => whole(1).optional();
+
+const listen = z.strictObject({
+  http: text(parseAddress).optional(),
+  https: text(parseAddress).optional(),
+  admin: text(parseAddress).optional(),
+} satisfies Shape<ListenInput>);
+
+const acme = z.strictObject({
+  directory: text(parseDirectory).optional(),
+  trustedCa: z.string().min(1).optional(),
+  email: text(parseEmail).optional(),
+  agreeToTerms: z.boolean().optional(),
+} satisfies Shape<AcmeInput>);
+
+const server = z.union([
+  text(parseServer),
+  z.strictObject({
+    url: text(parseServer),
+    weight: whole(1, 1000).optional(),
+  } satisfies Shape<ServerInput>),
+]);
+
+const health = z.strictObject({
+  path: z
+    .string()
+    .regex(/^\/[!-~]*$/, {
+      error: ({ input }) => `must start with "/" and hold no space: ${describeValue(input)}`,
+    })
+    .optional(),
+  intervalMs: milliseconds(),
+  timeoutMs: milliseconds(),
+  rise: whole(1, 1000).optional(),
+  fall: whole(1, 1000).optional(),
+} satisfies Shape<HealthInput>);
+
+const backend = z.strictObject({
+  servers: z.array(server).optional(),
+  health: health.optional(),
+  connectTimeoutMs: milliseconds(),
+  responseTimeoutMs: whole(0).optional(),
+  maxIdleConnections: whole(0, 65_535).optional(),
+  idleTimeoutMs: milliseconds(),
+} satisfies Shape<BackendInput>);
+
+/** By structure, not by class: the user's Hono may be another copy than ours. */
+// biome-ignore lint/suspicious/noExplicitAny: an app may be typed with any Env
+export function isApp(value: unknown): value is Hono<any, any, any> {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    typeof (value as { fetch?: unknown }).fetch === "function" &&
+    Array.isArray((value as { routes?: unknown }).routes)
+  );
+}
+
+const middleware = z.custom<MiddlewareHandler>((value) => typeof value === "function", {
+  error: ({ input }) => `expected middleware (a function), got ${describeValue(input)}`,
+});
+
+const tls = z.strictObject({
+  cert: z.string().min(1),
+  key: z.string().min(1),
+} satisfies Shape<HostTlsInput>);
+
+const app = z.custom<Hono>(isApp, { error: "expected { backend } or a Hono app" });
+
+const host = z.union([
+  app,
+  z.strictObject({
+    backend: z.string(),
+    use: z.array(middleware).optional(),
+    tls: tls.optional(),
+  } satisfies Shape<BackendHostInput>),
+]);
+
+/** A number for each default; 0 only where the default's documentation gives it a meaning. */
+function bounds<T extends object>(defaults: T, zeroAllowed: readonly string[] = []): z.ZodRawShape {
+  const names = Object.keys(defaults).filter(
+    (name) => typeof (defaults as Record<string, unknown>)[name] === "number",
+  );
+  return Object.fromEntries(
+    names.map((name) => [name, whole(zeroAllowed.includes(name) ? 0 : 1).optional()]),
+  );
+}
+
+const limits = z.strictObject({
+  ...bounds(DEFAULT_LIMITS, ["minBodyBytesPerSecond", "maxDrainBytes"]),
+  http2: z.strictObject(bounds(DEFAULT_LIMITS.http2, ["headerTableBytes"])).optional(),
+});
+
+const config = z.strictObject({
+  listen: listen.optional(),
+  storage: text(parseStorage).optional(),
+  location: z.string().min(1).max(63).optional(),
+  acme: acme.optional(),
+  backends: z.record(text(parseBackendName), backend).optional(),
+  hosts: z.record(text(parseHostName), host),
+  trustedProxies: z.array(text(parseRange)).optional(),
+  limits: limits.optional(),
+  drainTimeoutMs: milliseconds(),
+  accessLog: z.boolean().optional(),
+  logLevel: z.enum(["debug", "info", "warn", "error"]).optional(),
+} satisfies Shape<EdgeConfig>);
+
+type ParsedServer = Omit<ServerConfig, "weight">;
+
+/** A config whose strings are read, before defaults. */
+export interface ParsedConfig extends Omit<EdgeConfig, "listen" | "backends" | "limits"> {
+  readonly listen?: { readonly [K in keyof ListenInput]?: ListenAddress };
+  readonly backends?: Record<string, ParsedBackend>;
+  readonly limits?: Partial<Omit<Limits, "http2">> & { readonly http2?: Partial<Http2Limits> };
+}
+
+export interface ParsedBackend extends Omit<BackendInput, "servers"> {
+  readonly servers?: readonly (ParsedServer | { readonly url: ParsedServer; readonly weight?: number })[];
+}
+
+/** Reads the shape alone; cross checks and defaults are `resolve.ts`. */
+export function parseShape(input: unknown): { value: ParsedConfig } | { problems: Problem[] } {
+  const result = config.safeParse(input, { reportInput: true });
+  if (result.success) return { value: result.data as unknown as ParsedConfig };
+  return { problems: result.error.issues.flatMap((issue) => explain(issue, [])) };
+}
+
+type Issue = z.core.$ZodIssue;
+
+function explain(issue: Issue, base: readonly PropertyKey[]): Problem[] {
+  const path = [...base, ...issue.path];
+  const one = (message: string): Problem[] => [{ path, message }];
+  switch (issue.code) {
+    case "invalid_union": {
+      // The branch that got furthest is the one that was meant.
+      const meant = issue.errors.find(
+        (branch) =>
+          !branch.some(
+            ({ code, path }) =>
+              path.length === 0 &&
+              (code === "invalid_type" || (code === "custom" && typeof issue.input !== "string")),
+          ),
+      );
+      return meant
+        ? meant.flatMap((inner) => explain(inner, path))
+        : one(`expected ${alternatives(path)}, got ${describeValue(issue.input)}`);
+    }
+    case "invalid_key":
+      return issue.issues.map(({ message }) => ({ path, message }));
+    case "unrecognized_keys":
+      return issue.keys.map((key) => ({
+        path: [...path, key],
+        message: `unknown field${suggestion(key, fieldsAt(path))}`,
+      }));
+    case "invalid_type":
+      if (issue.message.startsWith("must be ")) return one(issue.message);
+      if (issue.input === undefined) return one("missing");
+      return one(`expected ${EXPECTED[issue.expected] ?? issue.expected}, got ${describeValue(issue.input)}`);
+    case "invalid_value":
+      return one(
+        `expected one of ${issue.values.map((value) => JSON.stringify(value)).join(", ")}; got ${describeValue(issue.input)}`,
+      );
+    case "too_small":
+      return one(issue.origin === "string" ? "must not be empty" : issue.message);
+    case "too_big":
+      return one(issue.origin === "string" ? `must be at most ${issue.maximum} characters` : issue.message);
+    default:
+      return one(issue.message);
+  }
+}
+
+const EXPECTED: Record<string, string> = {
+  string: "a string",
+  boolean: "true or false",
+  array: "an array",
+  object: "an object",
+  record: "an object",
+};
+
+const alternatives = (path: readonly PropertyKey[]): string =>
+  path[0] === "hosts" ? "{ backend } or a Hono app" : "a URL or { url, weight }";
+
+/** The fields of the object at a path, found by walking the schema. */
+function fieldsAt(path: readonly PropertyKey[]): string[] {
+  let at: z.core.$ZodType[] = [config];
+  for (const key of path) at = at.flatMap(unwrap).flatMap((type) => step(type, key));
+  return at.flatMap(unwrap).flatMap((type) => (type instanceof z.ZodObject ? Object.keys(type.shape) : []));
+}
+
+function unwrap(type: z.core.$ZodType): z.core.$ZodType[] {
+  if (type instanceof z.ZodOptional) return unwrap(type.unwrap());
+  if (type instanceof z.ZodUnion) return type.options.flatMap(unwrap);
+  return [type];
+}
+
+function step(type: z.core.$ZodType, key: PropertyKey): z.core.$ZodType[] {
+  if (type instanceof z.ZodObject) return type.shape[String(key)] ? [type.shape[String(key)]] : [];
+  if (type instanceof z.ZodRecord) return [type.valueType];
+  if (type instanceof z.ZodArray) return [type.element];
+  return [];
+}
+
+/** The part of the config without code, for editors. */
+export function configJsonSchema(): unknown {
+  return z.toJSONSchema(config, {
+    io: "input",
+    unrepresentable: "any",
+    override({ zodSchema, jsonSchema }) {
+      // Code cannot stand in JSON: neither a Hono app nor middleware.
+      if (jsonSchema.anyOf)
+        jsonSchema.anyOf = jsonSchema.anyOf.filter((branch) => Object.keys(branch).length > 0);
+      if (zodSchema instanceof z.ZodObject && jsonSchema.properties) delete jsonSchema.properties.use;
+    },
+  });
+}
