@@ -1,0 +1,84 @@
+/**
+ * Passive health: a server that fails requests is *ejected*, then *probed* with one request at a time until one goes
+ * well. Only gateway failures count (no connection, reset, timeout); an application's own 500 says nothing of the
+ * server, and a client that finds a failing URL must not be able to evict a backend.
+ */
+
+/** How a request on a server ended. */
+export type Outcome =
+  /** It was answered, to the last byte. */
+  | "ok"
+  /** No connection could be made: nothing listens, or nothing answers. */
+  | "unreachable"
+  /** The connection broke, the answer was malformed or did not come in time. */
+  | "broken"
+  /** The server declined it without looking (REFUSED_STREAM, GOAWAY): it is busy or leaving, not ill. */
+  | "declined"
+  /** The client left, or the answer was not wanted: says nothing. */
+  | "abandoned";
+
+/** Failures in a row that eject a server. */
+export const FAILURES_TO_EJECT = 3;
+/** The wait for the first probe; it doubles with every probe that fails. */
+export const FIRST_PROBE_MS = 1000;
+export const LONGEST_PROBE_MS = 30_000;
+/** A server ejected again within this time starts with a longer wait. */
+export const MEMORY_MS = 300_000;
+
+/** Whether one more of `members` may be ejected while `available` of them are left. */
+export function mayEject(available: number, members: number, outcome: Outcome): boolean {
+  if (available <= 1) return false;
+  // A server that refuses connections serves nobody; the bound is for failures that may be the requests' own.
+  return outcome === "unreachable" || (members - available + 1) * 2 <= members;
+}
+
+/** One server's record. */
+export class Ejection {
+  /** Failures since the last good answer. */
+  failures = 0;
+  ejected = false;
+  /** A probe is under way. */
+  probing = false;
+  /** Monotonic time from which a request may probe. */
+  probeAt: number = Number.POSITIVE_INFINITY;
+  private ejections = 0;
+  private since = Number.NEGATIVE_INFINITY;
+  private waitMs = FIRST_PROBE_MS;
+
+  /** Counts a failure; true when it is time to eject. */
+  fail(): boolean {
+    this.failures++;
+    return this.failures >= FAILURES_TO_EJECT;
+  }
+
+  eject(now: number): void {
+    if (now - this.since > MEMORY_MS) this.ejections = 0;
+    this.waitMs = Math.min(FIRST_PROBE_MS * 2 ** this.ejections, LONGEST_PROBE_MS);
+    this.ejections++;
+    this.since = now;
+    this.ejected = true;
+    this.probing = false;
+    this.probeAt = now + this.waitMs;
+  }
+
+  probe(): void {
+    this.probing = true;
+    this.probeAt = Number.POSITIVE_INFINITY;
+  }
+
+  /** The probe failed (the wait doubles), or ended without telling anything (the next request may probe). */
+  probeEnded(now: number, failed: boolean): void {
+    if (failed) this.waitMs = Math.min(this.waitMs * 2, LONGEST_PROBE_MS);
+    this.probing = false;
+    this.probeAt = failed ? now + this.waitMs : now;
+  }
+
+  restore(now: number): void {
+    this.failures = 0;
+    if (!this.ejected) return;
+    this.ejected = false;
+    this.probing = false;
+    this.probeAt = Number.POSITIVE_INFINITY;
+    this.since = now;
+  }
+}

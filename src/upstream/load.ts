@@ -1,0 +1,69 @@
+/**
+ * How long a server takes to its response head, as a peak-EWMA: a slow answer counts at once and in full, a fast one
+ * only slowly, so that the balancer is quick to leave and slow to come back.
+ */
+
+/** The time in which an old sample loses 63 % of its say, in milliseconds. */
+export const TAU_MS = 10_000;
+
+/** A server's first answers carry connecting and warming up; the best of so many makes its first estimate. */
+export const WARM_UP_SAMPLES = 3;
+
+/** Differences below this are noise to the balancer: less than so many milliseconds, … */
+export const NOISE_MS = 5;
+/** … or less than this ratio. In flight then decides alone, since a slower server holds its requests longer. */
+export const NOISE_RATIO = 1.25;
+
+/** One server's latency in milliseconds. */
+export class PeakEwma {
+  private value = 0;
+  private at = 0;
+  private samples = 0;
+
+  /** Whether there are enough samples to judge by. */
+  get warm(): boolean {
+    return this.samples >= WARM_UP_SAMPLES;
+  }
+
+  /** Takes a sample at monotonic time `now`; `rest` is where old samples fade to. */
+  observe(latencyMs: number, now: number, rest: number): void {
+    if (this.samples < WARM_UP_SAMPLES) {
+      this.value = this.samples === 0 ? latencyMs : Math.min(this.value, latencyMs);
+      this.samples++;
+    } else {
+      const old = this.read(now, rest);
+      const keep = Math.exp((this.at - now) / TAU_MS);
+      this.value = latencyMs >= old ? latencyMs : latencyMs + (this.value - latencyMs) * keep;
+    }
+    this.at = now;
+  }
+
+  /**
+   * The estimate at `now`. Without new samples it fades to `rest` (half of what the pool usually takes): low enough
+   * for a server that was slow to be tried again, and never so low that in flight stops counting, as fading to nothing
+   * would do for a server that hangs.
+   */
+  read(now: number, rest: number): number {
+    return rest + (this.value - rest) * Math.exp((this.at - now) / TAU_MS);
+  }
+
+  /** A bad answer that came fast must not look like a fast server. */
+  penalise(latencyMs: number, now: number, rest: number): void {
+    this.value = Math.max(latencyMs, this.read(now, rest));
+    this.at = now;
+    this.samples = WARM_UP_SAMPLES;
+  }
+}
+
+/** Whether two latencies are too close to tell servers apart by. */
+export function alike(a: number, b: number): boolean {
+  const low = Math.min(a, b);
+  const high = Math.max(a, b);
+  return high - low <= NOISE_MS || high <= low * NOISE_RATIO;
+}
+
+/** The median of some numbers, the lower one of an even count; undefined of none. Sorts its argument. */
+export function median(numbers: number[]): number | undefined {
+  numbers.sort((a, b) => a - b);
+  return numbers[(numbers.length - 1) >> 1];
+}

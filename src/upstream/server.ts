@@ -1,0 +1,38 @@
+/** A member of a pool, and the claim on it that a request holds. */
+import type { Transport } from "../exchange/dispatch.ts";
+import type { Outcome } from "./ejection.ts";
+
+export type ServerState = "available" | "ejected" | "probing" | "unhealthy";
+
+/** A member of a pool. */
+export interface Server {
+  /** Unique in its pool; names it in logs and metrics. */
+  readonly id: string;
+  readonly transport: Transport;
+  readonly weight: number;
+  /** Leases that are not settled. */
+  readonly inFlight: number;
+  readonly state: ServerState;
+  /** Estimated time to a response head, in milliseconds; undefined until it has answered a few requests. */
+  readonly latencyMs: number | undefined;
+  /** Requests leased since it was added. */
+  readonly leases: number;
+}
+
+/** What makes a member. */
+export interface ServerSpec {
+  readonly id: string;
+  /** @default 1 */
+  readonly weight?: number;
+  /** Called once, when the server joins. */
+  readonly transport: () => Transport;
+}
+
+/** A claim on one server for one request. */
+export interface Lease {
+  readonly server: Server;
+  /** The response head is here: stamps the latency. A slow download is not a slow server. */
+  answered(status?: number): void;
+  /** Frees the slot: after the last body byte, an error, or a cancel. Only the first call counts. */
+  settle(outcome: Outcome): void;
+}
