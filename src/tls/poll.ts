@@ -1,0 +1,32 @@
+/** Asking again and again: quickly at first, then ever more slowly, or when the other side says. */
+import { type Clock, sleep } from "../clock.ts";
+import { EdgeError } from "../errors.ts";
+
+const FIRST_MS = 100;
+const GROWTH = 1.6;
+const LONGEST_MS = 10_000;
+const LONGEST_RETRY_AFTER_MS = 60_000;
+
+export interface PollOptions {
+  what: string;
+  clock: Clock;
+  signal: AbortSignal;
+  timeoutMs: number;
+  /** True when it is done; otherwise how long the other side asks to wait, where it does. */
+  look(): Promise<true | number | undefined>;
+}
+
+/** Resolves when `look` gives true; rejects with what it throws, ACME_TIMEOUT, or the signal's reason. */
+export async function pollUntil(options: PollOptions): Promise<void> {
+  const { what, clock, signal, timeoutMs, look } = options;
+  const end = clock.now() + timeoutMs;
+  for (let wait = FIRST_MS; ; wait = Math.min(wait * GROWTH, LONGEST_MS)) {
+    const seen = await look();
+    if (seen === true) return;
+    const pause = seen === undefined ? wait : Math.min(Math.max(seen, wait), LONGEST_RETRY_AFTER_MS);
+    if (clock.now() + pause > end) {
+      throw new EdgeError("ACME_TIMEOUT", `${what} took longer than ${timeoutMs} ms`, { source: "ca" });
+    }
+    await sleep(clock, pause, signal);
+  }
+}

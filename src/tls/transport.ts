@@ -1,0 +1,140 @@
+/** HTTP for ACME: every call has a bound, can be aborted, trusts what its issuer trusts, and fails with typed facts. */
+import http from "node:http";
+import https from "node:https";
+import type { Clock } from "../clock.ts";
+import { EdgeError, messageOf } from "../errors.ts";
+import { type AcmeProblem, parseProblem } from "./problem.ts";
+
+export interface AcmeRequest {
+  url: string;
+  method: string;
+  headers?: Record<string, string>;
+  /** Sent as JSON. */
+  data?: unknown;
+}
+
+/** In the shape that acme-client expects of axios. */
+export interface AcmeResponse {
+  status: number;
+  headers: Record<string, string>;
+  data: unknown;
+}
+
+export interface TransportOptions {
+  clock: Clock;
+  /** PEM of a private CA that signed the server's certificate. */
+  trustedCa: string | undefined;
+  /** For one call, from its start to the body's last byte. @default 30_000 */
+  timeoutMs?: number;
+}
+
+export type Transport = (request: AcmeRequest, signal: AbortSignal) => Promise<AcmeResponse>;
+
+/** Answers of a CA are small; a chain of certificates is some 10 KiB. */
+const MAX_BODY_BYTES = 1 << 20;
+const DEFAULT_TIMEOUT_MS = 30_000;
+const USER_AGENT = "skerry (acme-client)";
+
+/** Rejects with ACME_UNREACHABLE, ACME_TIMEOUT or ACME_PROBLEM; badNonce is left to the client, which knows what to do. */
+export function createTransport(options: TransportOptions): Transport {
+  const { clock, trustedCa, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  // One connection per call: an order takes some ten calls, and a kept connection that the CA closed would fail one of them.
+  const agent = new https.Agent({ keepAlive: false, ...(trustedCa !== undefined && { ca: trustedCa }) });
+  return async (request, signal) => {
+    const { origin } = new URL(request.url);
+    const deadline = new AbortController();
+    const timer = clock.after(timeoutMs, () => deadline.abort());
+    let response: AcmeResponse;
+    try {
+      signal.throwIfAborted();
+      response = await send(request, agent, AbortSignal.any([signal, deadline.signal]));
+    } catch (cause) {
+      if (signal.aborted) throw signal.reason;
+      if (deadline.signal.aborted) {
+        throw new EdgeError("ACME_TIMEOUT", `${origin} did not answer ${request.url} in ${timeoutMs} ms`, {
+          source: "ca",
+        });
+      }
+      throw new EdgeError("ACME_UNREACHABLE", `${origin} cannot be reached: ${messageOf(cause)}`, {
+        source: "ca",
+        cause,
+      });
+    } finally {
+      timer.cancel();
+    }
+    if (response.status >= 400) {
+      const problem = parseProblem(response, clock.wall());
+      if (problem.type !== "badNonce") throw problemError(origin, problem);
+    }
+    return response;
+  };
+}
+
+function problemError(origin: string, problem: AcmeProblem): EdgeError {
+  return new EdgeError("ACME_PROBLEM", `${origin} refused: ${problem.message}`, {
+    source: "ca",
+    cause: problem,
+  });
+}
+
+function send(request: AcmeRequest, agent: https.Agent, signal: AbortSignal): Promise<AcmeResponse> {
+  return new Promise((resolve, reject) => {
+    const body = request.data === undefined ? undefined : Buffer.from(JSON.stringify(request.data));
+    const secure = request.url.startsWith("https:");
+    const outgoing = (secure ? https : http).request(
+      request.url,
+      {
+        method: request.method.toUpperCase(),
+        headers: {
+          "user-agent": USER_AGENT,
+          ...request.headers,
+          ...(body && { "content-length": String(body.length) }),
+        },
+        ...(secure && { agent }),
+      },
+      (incoming) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        incoming.on("data", (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > MAX_BODY_BYTES) stop(new Error("its answer is too large"));
+          else chunks.push(chunk);
+        });
+        incoming.on("error", stop);
+        incoming.on("aborted", () => stop(new Error("it closed the connection in mid-answer")));
+        incoming.on("end", () => {
+          signal.removeEventListener("abort", abort);
+          const headers: Record<string, string> = {};
+          for (const [name, value] of Object.entries(incoming.headers)) {
+            if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(", ") : value;
+          }
+          resolve({
+            status: incoming.statusCode ?? 0,
+            headers,
+            data: parseBody(Buffer.concat(chunks).toString()),
+          });
+        });
+      },
+    );
+    const stop = (reason: unknown): void => {
+      signal.removeEventListener("abort", abort);
+      reject(reason);
+      outgoing.destroy();
+    };
+    const abort = (): void => stop(signal.reason);
+    outgoing.on("error", stop);
+    signal.addEventListener("abort", abort, { once: true });
+    outgoing.end(body);
+  });
+}
+
+/** Objects from JSON, everything else as text: certificates come as PEM. */
+function parseBody(text: string): unknown {
+  if (!text.trimStart().startsWith("{")) return text;
+  try {
+    return JSON.parse(text);
+  } catch {
+    // A proxy's or a broken server's page: the status tells what happened.
+    return text;
+  }
+}
