@@ -48,7 +48,7 @@ export function visitPlain(to: Visit): Promise<Answer> {
 }
 
 /** What node:https.request takes for a visit. */
-export function target(to: Visit): https.RequestOptions {
+export function target(to: Visit): https.RequestOptions & Pick<tls.ConnectionOptions, "ALPNProtocols"> {
   return {
     host: "127.0.0.1",
     port: to.port,
