@@ -74,12 +74,14 @@ export function parseHostName(text: string): Parsed<string> {
   if (text.includes("://")) return { problem: "a host name, not a URL, belongs here" };
   if (isIP(unbracket(text))) return { problem: "an IP address is not a host name" };
   if (/:\d*$/.test(text)) return { problem: "a host name takes no port; ports are set in listen" };
-  // Bun and Deno let characters through that Node refuses, so the result is checked below on its own.
+  // Conversion drops line breaks and decodes percent signs; Deno's lets through what Node's refuses. So what may go in
+  // is checked before, and what comes out after.
+  if (!/^[A-Za-z0-9.\-\u0080-\u{10FFFF}]+$/u.test(text)) return { problem: "not a host name" };
   const name = domainToASCII(text.replace(/\.$/, "")).toLowerCase();
   if (isIP(name)) return { problem: `means the IP address ${name}, which is not a host name` };
   const labels = name.split(".");
   const wellFormed = labels.every((label) => /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(label));
-  if (name.length > 253 || !wellFormed || /^\d+$/.test(labels.at(-1) ?? ""))
+  if (name.length > 253 || !wellFormed || /^(\d+|0x[0-9a-f]*)$/.test(labels.at(-1) ?? ""))
     return { problem: "not a host name" };
   return { value: name };
 }

@@ -113,7 +113,8 @@ const tls = z.strictObject({
   key: z.string().min(1),
 } satisfies Shape<HostTlsInput>);
 
-const app = z.custom<Hono>(isApp, { error: "expected { backend } or a Hono app" });
+const NOT_AN_APP = "not a Hono app";
+const app = z.custom<Hono>(isApp, { error: NOT_AN_APP });
 
 const host = z.union([
   app,
@@ -181,17 +182,9 @@ function explain(issue: Issue, base: readonly PropertyKey[]): Problem[] {
   switch (issue.code) {
     case "invalid_union": {
       // The branch that got furthest is the one that was meant.
-      const meant = issue.errors.find(
-        (branch) =>
-          !branch.some(
-            ({ code, path }) =>
-              path.length === 0 &&
-              (code === "invalid_type" || (code === "custom" && typeof issue.input !== "string")),
-          ),
-      );
-      return meant
-        ? meant.flatMap((inner) => explain(inner, path))
-        : one(`expected ${alternatives(path)}, got ${describeValue(issue.input)}`);
+      const meant = issue.errors.find((branch) => !branch.some(isWrongKind));
+      if (meant) return meant.flatMap((inner) => explain(inner, path));
+      return one(`expected ${alternatives(path)}, got ${describeValue(issue.input)}`);
     }
     case "invalid_key":
       return issue.issues.map(({ message }) => ({ path, message }));
@@ -215,6 +208,11 @@ function explain(issue: Issue, base: readonly PropertyKey[]): Problem[] {
     default:
       return one(issue.message);
   }
+}
+
+/** Whether a branch of a union was left at its door. */
+function isWrongKind({ path, code, message }: Issue): boolean {
+  return path.length === 0 && (code === "invalid_type" || message === NOT_AN_APP);
 }
 
 const EXPECTED: Record<string, string> = {

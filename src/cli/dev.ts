@@ -1,0 +1,158 @@
+import { relative, resolve } from "node:path";
+import { type Command, Option } from "commander";
+import { systemClock } from "../clock.ts";
+import type { ListenAddress, ResolvedConfig } from "../config/config.ts";
+import { readConfig, resolveSource } from "../config/load.ts";
+import { formatAddress, parseAddress } from "../config/parse.ts";
+import { resolveConfig } from "../config/resolve.ts";
+import { silentLog } from "../log.ts";
+import { LISTEN_FIELDS, type ListenFlags, listenFlags } from "./flags.ts";
+import { freeAddress } from "./free-address.ts";
+import { humanLog } from "./human-log.ts";
+import { runEdge } from "./run.ts";
+import { type SampleServer, startSample } from "./samples.ts";
+
+const DEV_LISTEN = { http: "127.0.0.1:8080", https: "127.0.0.1:8443", admin: "127.0.0.1:9180" } as const;
+
+/** Statler and Waldorf sit in the same box and answer to the same name. */
+const SAMPLES = ["statler", "waldorf"] as const;
+
+/** Somebody waits at the terminal. */
+const DEV_DRAIN_MS = 2_000;
+
+interface DevOptions extends ListenFlags {
+  config?: string;
+  storage?: string;
+  json?: boolean;
+}
+
+export function addDev(program: Command, exit: (code: number) => void): void {
+  const command = program
+    .command("dev")
+    .summary("try everything on this machine")
+    .description(
+      "Serves https://localhost with a certificate of a local authority and two sample containers behind it; needs no " +
+        "DNS, no Internet and no privilege. With --config it serves that file's hosts instead, with local certificates.",
+    )
+    .option("-c, --config <file>", "a config file whose hosts to serve")
+    .option("--storage <folder>", 'where the local authority is kept (default: "certs/dev")');
+  listenFlags(command, DEV_LISTEN)
+    .addOption(new Option("--json", "log JSON lines instead of short ones"))
+    .addHelpText(
+      "after",
+      "\nExamples:\n  skerry dev\n  skerry dev --config skerry.config.ts --https 127.0.0.1:9443",
+    )
+    .action(async (options: DevOptions) => exit(await dev(options)));
+}
+
+async function dev(options: DevOptions): Promise<number> {
+  const say = (line: string): void => void process.stdout.write(line);
+  const samples =
+    options.config === undefined ? await Promise.all(SAMPLES.map((name) => startSample(name))) : [];
+  try {
+    const moved: string[] = [];
+    const listen = await devListen(options, moved);
+    const read = () => devConfig(options, listen, samples);
+    const { config, caPath } = await read();
+    const names = new Map(samples.map(({ url, name }) => [url, name]));
+    return await runEdge(config, {
+      ...(options.config !== undefined && { reload: async () => (await read()).config }),
+      ...(!options.json && {
+        log: humanLog({ clock: systemClock, write: say, names, least: config.logLevel }),
+      }),
+      onStart: ({ addresses }) => {
+        if (!options.json) say(welcome(config, addresses, caPath, moved));
+      },
+    });
+  } finally {
+    await Promise.all(samples.map((sample) => sample.stop()));
+  }
+}
+
+interface DevConfig {
+  readonly config: ResolvedConfig;
+  readonly caPath: string;
+}
+
+type Listen = ResolvedConfig["listen"];
+
+async function devConfig(
+  options: DevOptions,
+  listen: Listen,
+  samples: readonly SampleServer[],
+): Promise<DevConfig> {
+  const source = options.config === undefined ? undefined : await readConfig(options.config);
+  const resolved = source
+    ? resolveSource(source, { certificates: "local" })
+    : resolveConfig(
+        {
+          location: "local",
+          backends: { samples: { servers: samples.map(({ url }) => url) } },
+          hosts: { localhost: { backend: "samples" } },
+        },
+        { certificates: "local" },
+      );
+  const folder = resolve(options.storage ?? "certs/dev");
+  // Loaded here, so that other commands do not wait for X.509.
+  const { devCertificates } = await import("./dev-certificates.ts");
+  const { caPath, hosts } = await devCertificates(folder, resolved.hosts, {
+    clock: systemClock,
+    log: silentLog,
+  });
+  const config = {
+    ...resolved,
+    listen,
+    storage: `file:${folder}`,
+    hosts,
+    drainTimeoutMs: Math.min(resolved.drainTimeoutMs, DEV_DRAIN_MS),
+  };
+  return { config, caPath };
+}
+
+/** The flag, else what the file says, else a port that needs no privilege: the next free one where it is busy. */
+async function devListen(options: DevOptions, moved: string[]): Promise<Listen> {
+  const written =
+    options.config === undefined
+      ? {}
+      : ((await readConfig(options.config)).input as { listen?: ListenFlags }).listen;
+  const chosen: Partial<Record<keyof Listen, ListenAddress>> = {};
+  for (const field of LISTEN_FIELDS) {
+    const wish = options[field] ?? written?.[field];
+    const parsed = parseAddress(wish ?? DEV_LISTEN[field]);
+    // A wish of the wrong form is reported with the rest of the config.
+    if ("problem" in parsed) continue;
+    const address = wish === undefined ? await freeAddress(parsed.value) : parsed.value;
+    if (address.port !== parsed.value.port) moved.push(`${formatAddress(parsed.value)} is busy`);
+    chosen[field] = address;
+  }
+  return chosen as Listen;
+}
+
+/** What to do next, with lines that work when pasted. */
+function welcome(config: ResolvedConfig, at: Listen, caPath: string, moved: readonly string[]): string {
+  const ca = relative(process.cwd(), caPath);
+  const { port } = at.https;
+  const curls = [...config.hosts.keys()].slice(0, 3).map((host) => {
+    const resolves = host === "localhost" ? "" : ` --resolve ${host}:${port}:127.0.0.1`;
+    return `  curl --cacert ${/\s/.test(ca) ? JSON.stringify(ca) : ca}${resolves} https://${host}:${port}/\n`;
+  });
+  const again = config.hosts.has("localhost")
+    ? "; again and again, it reaches statler and waldorf in turn"
+    : "";
+  return [
+    "",
+    "Skerry is up.",
+    ...(moved.length > 0 ? [`(${moved.join(", ")}: using other ports)`] : []),
+    "",
+    `Try${again}:`,
+    "",
+    ...curls,
+    `  https      ${formatAddress(at.https)}   trust ${ca} in a browser to open it there`,
+    `  http       ${formatAddress(at.http)}`,
+    `  metrics    http://${formatAddress(at.admin)}/metrics`,
+    "",
+    "Ctrl-C ends it.",
+    "",
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,33 @@
+/** Flags that several commands share. */
+import { type Command, InvalidArgumentError } from "commander";
+import { parseAddress } from "../config/parse.ts";
+
+export const LISTEN_FIELDS = ["http", "https", "admin"] as const;
+
+/** As written: `host:port`. */
+export interface ListenFlags {
+  http?: string;
+  https?: string;
+  admin?: string;
+}
+
+function address(text: string): string {
+  const parsed = parseAddress(text);
+  if ("problem" in parsed) throw new InvalidArgumentError(`${parsed.problem}.`);
+  return text;
+}
+
+/** Adds --http, --https and --admin. */
+export function listenFlags(
+  command: Command,
+  defaults: ListenFlags = { http: "[::]:80", https: "[::]:443", admin: "127.0.0.1:9180" },
+): Command {
+  return command
+    .option("--http <address>", `where to listen for HTTP (default: "${defaults.http}")`, address)
+    .option("--https <address>", `where to listen for HTTPS (default: "${defaults.https}")`, address)
+    .option(
+      "--admin <address>",
+      `where to listen for health and metrics (default: "${defaults.admin}")`,
+      address,
+    );
+}

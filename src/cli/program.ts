@@ -1,0 +1,64 @@
+/** The `skerry` command: its subcommands, and how they fail. */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { addCheck } from "./check.ts";
+import { addConfig } from "./config.ts";
+import { addDev } from "./dev.ts";
+import { EXIT_USAGE, reportFailure } from "./fail.ts";
+import { addServe } from "./serve.ts";
+import { addUp } from "./up.ts";
+
+/** Runs one command line and ends the process where the command is over. Never rejects. */
+export async function main(args: readonly string[]): Promise<void> {
+  try {
+    await createProgram((code) => process.exit(code)).parseAsync(args, { from: "user" });
+  } catch (error) {
+    // Commander has written its own message by then, and help or a version are no failure.
+    const code =
+      error instanceof CommanderError ? (error.exitCode === 0 ? 0 : EXIT_USAGE) : reportFailure(error);
+    process.exit(code);
+  }
+}
+
+function createProgram(exit: (code: number) => void): Command {
+  const program = new Command("skerry")
+    .description(
+      "Your own edge network: HTTPS for your host names, middleware in TypeScript, balanced backends.",
+    )
+    .version(packageVersion(), "-V, --version")
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureOutput({
+      outputError: (text, write) => write(`${oneLine(text)}\n`),
+    })
+    .addHelpText(
+      "after",
+      `
+Examples:
+  skerry dev                                                      try everything on this machine
+  skerry up app.example.com --to 127.0.0.1:3000 --agree-to-terms  one host, no config file
+  skerry serve --config skerry.config.ts                          production`,
+    );
+  addUp(program, exit);
+  addDev(program, exit);
+  addServe(program, exit);
+  addCheck(program);
+  addConfig(program);
+  return program;
+}
+
+/** Commander says `error: …` and puts its suggestion on a second line. */
+function oneLine(text: string): string {
+  const words = text
+    .replace(/^error: /, "")
+    .trim()
+    .replace(/\s*\n\s*/g, " ")
+    .replace(/\.$/, "");
+  return `skerry: ${words}; see --help`;
+}
+
+/** The same relative path from the source and from the build. */
+function packageVersion(): string {
+  const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(manifest) as { version: string }).version;
+}
