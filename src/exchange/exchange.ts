@@ -85,6 +85,8 @@ export interface Exchange {
   reset(error: EdgeError): void;
   /** Runs once when the exchange ends: without an error after the last byte was handed to the socket, else with why. */
   onClose(listener: (error: EdgeError | undefined) => void): void;
+  /** The final status that was answered, or 0. */
+  readonly status: number;
   /** Bytes of answer body handed to the socket so far; for the access log. */
   readonly bytesSent: number;
 }

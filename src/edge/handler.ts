@@ -1,0 +1,170 @@
+/** Every request of the secure listener passes here: host → app → answer, with its count and its log line. */
+import type { Clock } from "../clock.ts";
+import { EdgeError, errorFields } from "../errors.ts";
+import type { Exchange } from "../exchange/exchange.ts";
+import { lazyRequest, setRequestContext } from "../exchange/web-request.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import { EdgeRequest } from "./request-context.ts";
+import { hostOf, type RouteTable } from "./routes.ts";
+import type { Trust } from "./trust.ts";
+
+export interface HandlerOptions {
+  readonly routes: () => RouteTable;
+  readonly trust: () => Trust;
+  readonly location: string;
+  readonly accessLog: () => boolean;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** Writes a response to the exchange, whichever kind of Response it is, and splices an accepted upgrade. */
+  send(exchange: Exchange, response: Response): void;
+  /** Answers with the error's status as a problem document. */
+  fail(exchange: Exchange, error: EdgeError, context: EdgeRequest): void;
+}
+
+const DURATION_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+/** Label children are resolved once per host and status; the hot path then adds numbers. */
+interface HostCounts {
+  readonly byStatus: { inc(): void }[];
+  readonly duration: { observe(seconds: number): void };
+}
+
+/** Makes the function that answers exchanges. */
+export function createHandler(options: HandlerOptions): (exchange: Exchange) => void {
+  const { clock, log, metrics } = options;
+  const requests = metrics.counter("skerry_requests_total", "Requests answered, by host and status.", [
+    "host",
+    "status",
+  ]);
+  const durations = metrics.histogram(
+    "skerry_request_duration_seconds",
+    "From the request's head to the last byte of its answer, by host.",
+    ["host"],
+    DURATION_BUCKETS,
+  );
+  let inFlight = 0;
+  metrics.gauge("skerry_requests_in_flight", "Requests that are not fully answered.", [], (gauge) =>
+    gauge.set(inFlight),
+  );
+  const counts = new Map<string, HostCounts>();
+
+  const countsOf = (host: string): HostCounts => {
+    let known = counts.get(host);
+    if (!known) {
+      known = { byStatus: [], duration: durations.labels(host) };
+      counts.set(host, known);
+    }
+    return known;
+  };
+
+  const ended = (request: EdgeRequest, error: EdgeError | undefined): void => {
+    inFlight--;
+    const { exchange, host } = request;
+    const tookMs = clock.now() - request.startedAt;
+    // 499 is nginx's word for a client that left before it was answered.
+    const status = exchange.status || (error ? 499 : 0);
+    const known = countsOf(host);
+    let counter = known.byStatus[status];
+    if (!counter) {
+      counter = requests.labels(host, String(status));
+      known.byStatus[status] = counter;
+    }
+    counter.inc();
+    known.duration.observe(tookMs / 1000);
+    if (options.accessLog()) log.info("request", accessFields(request, status, tookMs, error));
+  };
+
+  const failed = (request: EdgeRequest, thrown: unknown): void => {
+    const error =
+      thrown instanceof EdgeError
+        ? thrown
+        : new EdgeError("INTERNAL", "the request could not be answered", { cause: thrown });
+    request.error = error;
+    if (error.status >= 500 && error.source !== "upstream")
+      log.error("request.failed", {
+        id: request.requestId,
+        host: request.host,
+        ...errorFields(error),
+        ...(error.cause instanceof Error && { stack: error.cause.stack }),
+      });
+    const { exchange } = request;
+    if (exchange.answered) exchange.reset(error);
+    else options.fail(exchange, error, request);
+  };
+
+  const send = (request: EdgeRequest, response: Response): void => {
+    try {
+      options.send(request.exchange, response);
+    } catch (thrown) {
+      failed(request, thrown);
+    }
+  };
+
+  return (exchange) => {
+    const { authority } = exchange.head;
+    const route = options.routes().find(authority);
+    // Unknown names share one label: visitors choose them, and must not choose how many series there are.
+    const request = new EdgeRequest(
+      exchange,
+      route ? route.host : "",
+      options.location,
+      clock.now(),
+      options.trust(),
+    );
+    inFlight++;
+    exchange.onClose((error) => ended(request, error));
+    if (!route) {
+      const name = hostOf(authority);
+      return failed(
+        request,
+        new EdgeError("UNKNOWN_HOST", `no host "${name}" is configured`, { source: "downstream", status: 421 }),
+      );
+    }
+    try {
+      const webRequest = lazyRequest(exchange);
+      setRequestContext(webRequest, request);
+      const answer = route.app.fetch(webRequest);
+      if (answer instanceof Promise)
+        answer.then(
+          (response) => send(request, response),
+          (thrown) => failed(request, thrown),
+        );
+      else send(request, answer);
+    } catch (thrown) {
+      failed(request, thrown);
+    }
+  };
+}
+
+function accessFields(
+  request: EdgeRequest,
+  status: number,
+  tookMs: number,
+  error: EdgeError | undefined,
+): Record<string, unknown> {
+  const { exchange } = request;
+  const { head, connection } = exchange;
+  const reason = error ?? request.error;
+  return {
+    id: request.requestId,
+    client: request.clientAddress,
+    method: head.method,
+    host: request.host || hostOf(head.authority),
+    path: head.path,
+    status,
+    bytes: exchange.bytesSent,
+    ms: round(tookMs),
+    protocol: exchange.version,
+    ...(connection.tls && { tls: connection.tls.version }),
+    ...(request.backend !== undefined && { backend: request.backend }),
+    ...(request.server !== undefined && { server: request.server, attempts: request.attempts }),
+    ...(request.upstreamMs !== undefined && { upstreamMs: round(request.upstreamMs) }),
+    ...(reason instanceof EdgeError && { code: reason.code, reason: reason.message }),
+  };
+}
+
+function round(milliseconds: number): number {
+  return Math.round(milliseconds * 100) / 100;
+}

@@ -1,0 +1,52 @@
+/** Port 80: answers ACME challenges, and sends everything else to HTTPS (308 keeps the method and body). */
+import type { ListenAddress } from "../config/config.ts";
+import { EdgeError } from "../errors.ts";
+import { type Exchange, type ResponseHead, responseHead } from "../exchange/exchange.ts";
+import { hostOf } from "./routes.ts";
+
+export interface PlainOptions {
+  hasHost(host: string): boolean;
+  /** The answer to a challenge's path, or undefined when it is none of ours. */
+  challenge(path: string): string | undefined;
+  readonly https: () => ListenAddress;
+  fail(exchange: Exchange, error: EdgeError): void;
+}
+
+const CHALLENGE_PREFIX = "/.well-known/acme-challenge/";
+
+/**
+ * Where a browser finds HTTPS. A Host with a port means that the client sees our ports as they are, so ours is added;
+ * without one it came through port 80, maybe mapped, and 443 is where the public expects HTTPS.
+ */
+function httpsAuthority(authority: string, https: ListenAddress): string {
+  const host = hostOf(authority);
+  const visiblePort = /:\d+$/.test(authority);
+  return visiblePort && https.port !== 443 ? `${host}:${https.port}` : host;
+}
+
+function text(status: number, contentType: string, extra: string[] = []): ResponseHead {
+  return responseHead(status, ["Content-Type", contentType, ...extra]);
+}
+
+export function createPlainHandler(options: PlainOptions): (exchange: Exchange) => void {
+  return (exchange) => {
+    const { authority, path } = exchange.head;
+    if (path.startsWith(CHALLENGE_PREFIX)) {
+      const answer = options.challenge(path);
+      if (answer !== undefined) {
+        exchange.respond(text(200, "application/octet-stream"), Buffer.from(answer, "latin1"));
+        return;
+      }
+    }
+    if (!options.hasHost(hostOf(authority))) {
+      const error = new EdgeError("UNKNOWN_HOST", `no host "${hostOf(authority)}" is configured`, {
+        source: "downstream",
+        status: 421,
+      });
+      return options.fail(exchange, error);
+    }
+    const target = path === "*" ? "/" : path;
+    const location = `https://${httpsAuthority(authority, options.https())}${target}`;
+    exchange.respond(text(308, "text/plain; charset=utf-8", ["Location", location]), Buffer.from("Use HTTPS.\n"));
+  };
+}

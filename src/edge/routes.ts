@@ -1,0 +1,36 @@
+/** From a hostname to what serves it. A table is immutable: a reload builds a new one and swaps the reference. */
+/** What answers a host: a Hono app, prepared. */
+export interface App {
+  fetch(request: Request): Response | Promise<Response>;
+}
+
+export interface Route {
+  /** Lower-case A-label. */
+  readonly host: string;
+  readonly app: App;
+}
+
+export interface RouteTable {
+  /** The route of a Host or :authority value, which may carry a port, capitals and a trailing dot. */
+  find(authority: string): Route | undefined;
+  readonly hosts: ReadonlySet<string>;
+}
+
+/** `App.Example.com.:8443` → `app.example.com`; an IPv6 literal keeps its brackets. */
+export function hostOf(authority: string): string {
+  const bracket = authority.lastIndexOf("]");
+  const colon = authority.indexOf(":", bracket + 1);
+  let host = (colon === -1 ? authority : authority.slice(0, colon)).toLowerCase();
+  if (host.endsWith(".")) host = host.slice(0, -1);
+  return host;
+}
+
+export function createRouteTable(routes: Iterable<Route>): RouteTable {
+  const byHost = new Map<string, Route>();
+  for (const route of routes) byHost.set(route.host, route);
+  return {
+    hosts: new Set(byHost.keys()),
+    // Most clients send the name just as it is configured: one lookup, no normalising.
+    find: (authority) => byHost.get(authority) ?? byHost.get(hostOf(authority)),
+  };
+}
