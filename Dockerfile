@@ -10,24 +10,21 @@ COPY src ./src
 RUN npm run build && npm prune --omit=dev
 
 FROM node:26-bookworm-slim
-# tini reaps orphans and passes signals on. The capability lets an ordinary user listen on 80 and 443.
-RUN apt-get update \
-  && apt-get install -y --no-install-recommends tini libcap2-bin \
-  && setcap cap_net_bind_service=+ep "$(readlink -f "$(command -v node)")" \
-  && apt-get purge -y --auto-remove libcap2-bin \
-  && rm -rf /var/lib/apt/lists/*
+# tini reaps orphans and passes signals on.
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/skerry
 COPY --from=build /build/package.json ./
 COPY --from=build /build/node_modules ./node_modules
 COPY --from=build /build/dist ./dist
-RUN ln -s /opt/skerry/dist/cli/skerry.js /usr/local/bin/skerry \
-  && ln -s /opt/skerry/dist/cli/wormhole.js /usr/local/bin/wormhole \
-  && chmod 755 dist/cli/*.js \
-  && install -d -o node -g node -m 700 /data /data/certs /etc/skerry
-USER node
+COPY scripts/docker-entrypoint.sh /usr/local/bin/
+RUN chmod 755 dist/cli/skerry.js \
+  && ln -s /opt/skerry/dist/cli/skerry.js /usr/local/bin/skerry \
+  && install -d -o node -g node -m 700 /data /data/certs \
+  && install -d /etc/skerry
 # Certificates and the ACME account live here: with "storage": "file:/data/certs" they outlive the container.
 VOLUME /data
 EXPOSE 80 443
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["tini", "--", "skerry"]
+# Skerry itself runs as the user `node`; the entry point needs root for a moment, to hand over a volume that root made.
+ENTRYPOINT ["tini", "--", "docker-entrypoint.sh"]
 CMD ["serve", "--config", "/etc/skerry/skerry.config.ts"]

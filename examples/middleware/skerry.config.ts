@@ -13,9 +13,9 @@ const {
 
 /** Every answer says which edge it passed, and which server gave it. */
 const stamp = hooks({
-  response(response, { edge }) {
-    response.headers.set("x-edge", edge.location);
-    if (edge.server) response.headers.set("x-served-by", edge.server);
+  response(c) {
+    c.res.headers.set("x-edge", c.var.edge.location);
+    if (c.var.edge.server) c.res.headers.set("x-served-by", c.var.edge.server);
   },
 });
 
