@@ -1,0 +1,324 @@
+/** Sends a request to a server of a pool and brings back its answer; tries another server where that is safe. */
+import type { Clock } from "../clock.ts";
+import { EdgeError } from "../errors.ts";
+import type { ByteSource } from "../exchange/body.ts";
+import type { RequestContext } from "../exchange/context.ts";
+import type { ResponseHandler, UpstreamRequest } from "../exchange/dispatch.ts";
+import type { Exchange, ResponseHead } from "../exchange/exchange.ts";
+import { responseHead } from "../exchange/exchange.ts";
+import { type HeaderList, withHeader } from "../exchange/headers.ts";
+import type { ByteStream } from "../exchange/stream.ts";
+import { type RequestParts, requestParts } from "../exchange/web-request.ts";
+import { lazyResponse } from "../exchange/web-response.ts";
+import type { Metrics } from "../metrics.ts";
+import type { Pool } from "../upstream/pool.ts";
+import { createRetryBudget, isIdempotent, type RetryBudget, retryKind } from "../upstream/retry.ts";
+import type { Lease, Server } from "../upstream/server.ts";
+import { clientHead, isLoop, maxForwards, requestHeaders, responseHeaders } from "./headers.ts";
+import { LeasedBody } from "./leased-body.ts";
+import { outcomeOf } from "./outcome.ts";
+import { MAX_REPLAY_BYTES, ReplayBody } from "./replay.ts";
+import { Upgrade } from "./upgrade.ts";
+import { acceptedFields, withKey } from "./websocket.ts";
+
+export interface ForwarderOptions {
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  /** This edge's name in Via; the same name met five times is a loop. @default "skerry" */
+  readonly via?: string;
+}
+
+/**
+ * Forwards a request. Resolves with the answer at its head; the body follows at the client's pace.
+ * Rejects with an EdgeError: NO_SERVER (503), UPSTREAM_… (502, 504), CLIENT_CLOSED (499) or PROTOCOL_ERROR (508).
+ */
+export type Forward = (request: Request, context: RequestContext, pool: Pool) => Promise<Response>;
+
+/** The protocols that a connection may be switched to. Anything else an upgrade asks for is not passed on. */
+const UPGRADES: ReadonlySet<string> = new Set(["websocket"]);
+
+/** What is kept per pool: counters with their label, and the retry budget. */
+interface PoolFacts {
+  readonly budget: RetryBudget;
+  readonly retried: { inc(): void };
+  readonly failed: (code: string) => void;
+}
+
+export function createForwarder(options: ForwarderOptions): Forward {
+  const { clock, metrics } = options;
+  const via = options.via ?? "skerry";
+  const retries = metrics.counter("skerry_upstream_retries_total", "Requests sent to another server.", [
+    "backend",
+  ]);
+  const failures = metrics.counter(
+    "skerry_upstream_failures_total",
+    "Attempts without an answer, by error.",
+    ["backend", "code"],
+  );
+  const known = new WeakMap<Pool, PoolFacts>();
+  const factsOf = (pool: Pool): PoolFacts => {
+    let facts = known.get(pool);
+    if (!facts) {
+      facts = {
+        budget: createRetryBudget(clock),
+        retried: retries.labels(pool.name),
+        failed: (code) => failures.inc({ backend: pool.name, code }),
+      };
+      known.set(pool, facts);
+    }
+    return facts;
+  };
+
+  return (request, context, pool) => {
+    const answer = Promise.withResolvers<Response>();
+    context.backend = pool.name;
+    const facts = factsOf(pool);
+    facts.budget.request();
+    try {
+      const parts = requestParts(request);
+      if (isLoop(parts.headers, via)) throw loopError();
+      const hops = maxForwards(parts.method, parts.headers);
+      if (hops === 0) answer.resolve(finalRecipient(parts.method));
+      else new Forwarding(parts, hops, context, pool, facts, clock, via, answer).attempt();
+    } catch (thrown) {
+      answer.reject(thrown);
+    }
+    return answer.promise;
+  };
+}
+
+function loopError(): EdgeError {
+  const message = "the request has passed this edge too often: does a backend point back at it?";
+  return new EdgeError("PROTOCOL_ERROR", message, { source: "operator", status: 508 });
+}
+
+/** Max-Forwards ran out: the edge answers as if the request had been meant for it (RFC 9110 §7.6.2). */
+function finalRecipient(method: string): Response {
+  // A TRACE would echo the client's cookies and credentials to whatever script sent it.
+  return lazyResponse(
+    method === "TRACE" ? responseHead(405, ["Allow", "OPTIONS"]) : responseHead(204),
+    undefined,
+  );
+}
+
+/** One request, over all its attempts. It is itself what the transport sends and what it answers to. */
+class Forwarding implements UpstreamRequest, ResponseHandler {
+  readonly method: string;
+  readonly path: string;
+  readonly scheme: "http" | "https";
+  readonly authority: string;
+  readonly headers: HeaderList;
+  body: ByteSource | undefined;
+  readonly protocol: string | undefined;
+
+  private readonly exchange: Exchange;
+  private readonly context: RequestContext;
+  private readonly pool: Pool;
+  private readonly facts: PoolFacts;
+  private readonly clock: Clock;
+  private readonly answer: PromiseWithResolvers<Response>;
+  /** Set while the body may be needed again. */
+  private readonly replay: ReplayBody | undefined;
+  private lease: Lease | undefined;
+  private tried: Server[] | undefined;
+  private cancel: ((error?: EdgeError) => void) | undefined;
+  private startedAt = 0;
+  /** An answer or a final error was given. */
+  private done = false;
+  /** What of the answer is still open after that. */
+  private open: LeasedBody | Upgrade | undefined;
+
+  constructor(
+    parts: RequestParts,
+    hops: number | undefined,
+    context: RequestContext,
+    pool: Pool,
+    facts: PoolFacts,
+    clock: Clock,
+    via: string,
+    answer: PromiseWithResolvers<Response>,
+  ) {
+    const { exchange } = context;
+    const { connection, version } = exchange;
+    this.exchange = exchange;
+    this.context = context;
+    this.pool = pool;
+    this.facts = facts;
+    this.clock = clock;
+    this.answer = answer;
+    this.path = parts.path;
+    this.scheme = parts.scheme;
+    this.authority = parts.authority;
+    this.protocol = parts.protocol !== undefined && UPGRADES.has(parts.protocol) ? parts.protocol : undefined;
+    // An extended CONNECT and a GET with Upgrade are the same wish; the transport words it for its version.
+    this.method = this.protocol === undefined ? parts.method : "GET";
+    let headers = requestHeaders(
+      parts.headers,
+      {
+        version,
+        connection,
+        via,
+        scheme: parts.scheme,
+        authority: parts.authority,
+        peer: connection.remoteAddress,
+        peerTrusted: context.peerTrusted,
+        clientAddress: context.clientAddress,
+      },
+      context.requestId,
+      parts.head?.memo,
+    );
+    if (hops !== undefined) headers = withHeader(headers, "Max-Forwards", String(hops - 1));
+    if (this.protocol === "websocket") headers = withKey(headers);
+    this.headers = headers;
+    const { body } = parts;
+    const keep = body !== undefined && (body.length === undefined || body.length <= MAX_REPLAY_BYTES);
+    this.replay = keep ? new ReplayBody(body) : undefined;
+    this.body = body;
+    exchange.onClose((error) => this.closed(error));
+  }
+
+  private get replayable(): boolean {
+    if (this.replay) return this.replay.replayable;
+    return this.body === undefined || !this.body.started;
+  }
+
+  attempt(): void {
+    // The client may be gone already.
+    if (this.done) return;
+    const repeatable = isIdempotent(this.method) && this.protocol === undefined && this.replayable;
+    const lease = this.pool.lease(undefined, repeatable);
+    if (lease) this.send(lease);
+    else {
+      const message = `backend "${this.pool.name}" has no server`;
+      this.fail(new EdgeError("NO_SERVER", message, { source: "upstream", status: 503 }));
+    }
+  }
+
+  private send(lease: Lease): void {
+    const { context } = this;
+    this.lease = lease;
+    context.attempts++;
+    context.server = lease.server.id;
+    this.startedAt = this.clock.now();
+    if (this.replay) this.body = this.replay.attempt();
+    this.cancel = undefined;
+    const attempt = context.attempts;
+    const cancel = lease.server.transport.dispatch(this, this);
+    // A transport may fail at once, and the next attempt be under way already.
+    if (attempt === context.attempts && !this.done) this.cancel = cancel;
+  }
+
+  inform(status: number, headers: HeaderList): void {
+    if (this.done) return;
+    if (status !== 100) this.exchange.inform(status, responseHeaders(headers));
+    else if (this.exchange.expectsContinue) this.exchange.inform(100, []);
+  }
+
+  respond(head: ResponseHead, body: ByteSource | undefined): void {
+    const lease = this.answered(head);
+    if (!lease) {
+      body?.cancel();
+      return;
+    }
+    if (body === undefined) {
+      lease.settle("ok");
+      this.answer.resolve(lazyResponse(clientHead(head), undefined));
+      return;
+    }
+    const leased = new LeasedBody(body, lease);
+    this.open = leased;
+    this.answer.resolve(lazyResponse(clientHead(head), leased));
+  }
+
+  upgraded(head: ResponseHead, stream: ByteStream): void {
+    const lease = this.answered(head);
+    if (!lease) {
+      stream.destroy();
+      return;
+    }
+    const fields = acceptedFields(responseHeaders(head.headers), this.headers, this.exchange.version);
+    if (!fields) {
+      lease.settle("broken");
+      stream.destroy();
+      const message = "the server switched to another protocol than the one asked for";
+      this.refuse(new EdgeError("UPSTREAM_PROTOCOL", message, { source: "upstream", status: 502 }));
+      return;
+    }
+    const upgrade = new Upgrade(this.protocol ?? "", stream, lease);
+    this.open = upgrade;
+    this.answer.resolve(lazyResponse(responseHead(101, fields), undefined, upgrade));
+  }
+
+  failed(error: EdgeError): void {
+    if (this.done) return;
+    const lease = this.lease!;
+    this.facts.failed(error.code);
+    lease.settle(outcomeOf(error));
+    const next = this.another(lease.server, error);
+    if (next) {
+      this.facts.retried.inc();
+      this.send(next);
+    } else this.fail(error);
+  }
+
+  /** A lease for the next attempt, where one is allowed and there is a server for it. */
+  private another(server: Server, error: EdgeError): Lease | undefined {
+    const { pool, context } = this;
+    const kind = retryKind(error, {
+      method: this.method,
+      replayable: this.replayable,
+      attempts: context.attempts,
+      servers: pool.members().length,
+    });
+    if (kind === "no" || (kind === "budget" && !this.facts.budget.take())) return undefined;
+    this.tried ??= [];
+    this.tried.push(server);
+    const other = pool.lease(this.tried, false);
+    if (other) return other;
+    // Alone in its pool: a kept-alive connection that it closed, or one stream refused, is no reason to give up on it.
+    // A server that cannot be reached, or took too long, would do so again.
+    const maybeStale = error.code === "UPSTREAM_RESET" || error.code === "UPSTREAM_REFUSED";
+    return maybeStale && context.attempts === 1 ? pool.lease(undefined, false) : undefined;
+  }
+
+  /** The head is here: returns the lease, or undefined where nobody waits for it. */
+  private answered(head: ResponseHead): Lease | undefined {
+    if (this.done) return undefined;
+    this.done = true;
+    this.replay?.settle();
+    const lease = this.lease!;
+    lease.answered(head.status);
+    this.context.upstreamMs = this.clock.now() - this.startedAt;
+    return lease;
+  }
+
+  private fail(error: EdgeError): void {
+    this.done = true;
+    this.context.error = error;
+    if (this.replay) this.replay.abandon(error);
+    else this.body?.cancel(error);
+    this.refuse(error);
+  }
+
+  /** Whoever asked may have stopped waiting; an error that nobody catches must not end the process. */
+  private refuse(error: EdgeError): void {
+    this.answer.promise.catch(() => {});
+    this.answer.reject(error);
+  }
+
+  /** The exchange ended. What nobody took of the answer is let go, so that no slot stays taken for it. */
+  private closed(error: EdgeError | undefined): void {
+    if (this.done) {
+      if (this.open && !this.open.started) this.open.cancel(error);
+      return;
+    }
+    const reason =
+      error ??
+      new EdgeError("CLIENT_CLOSED", "answered before the server did", { source: "downstream", status: 499 });
+    this.done = true;
+    this.cancel?.(reason);
+    this.lease?.settle("abandoned");
+    if (this.replay) this.replay.abandon(reason);
+    this.refuse(reason);
+  }
+}
