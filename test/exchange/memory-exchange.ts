@@ -66,6 +66,9 @@ export function memoryExchange(options: MemoryExchangeOptions = {}): MemoryExcha
     },
     expectsContinue: false,
     bytesSent: 0,
+    get status() {
+      return answer?.head.status ?? 0;
+    },
     inform() {},
     respond(head, content) {
       if (answer) throw new Error("answered twice");
