@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
+import { systemClock } from "../clock.ts";
 import type { ResolvedConfig } from "../config/config.ts";
 import { readConfig, resolveSource } from "../config/load.ts";
 import { type Parsed, parseDirectory, parseEmail, parseHostName, parseServer } from "../config/parse.ts";
@@ -6,6 +7,7 @@ import { resolveConfig } from "../config/resolve.ts";
 import { DEFAULT_DIRECTORY } from "../config/schema.ts";
 import { EdgeError } from "../errors.ts";
 import { LISTEN_FIELDS, type ListenFlags, listenFlags } from "./flags.ts";
+import { humanLog } from "./human-log.ts";
 import { runEdge } from "./run.ts";
 
 interface UpOptions extends ListenFlags {
@@ -52,7 +54,19 @@ export function addUp(program: Command, exit: (code: number) => void): void {
     .action(async (host: string, options: UpOptions) => {
       const read = () => upConfig(host, options);
       const config = await read();
-      exit(await runEdge(config, options.config === undefined ? {} : { reload: read }));
+      exit(
+        await runEdge(config, {
+          ...(options.config !== undefined && { reload: read }),
+          // A person watches; a service manager collects JSON.
+          ...(process.stdout.isTTY && {
+            log: humanLog({ clock: systemClock, write, least: config.logLevel }),
+          }),
+          onStart: () =>
+            process.stderr.write(
+              `skerry: serving https://${host} from ${options.to.join(", ")}; Ctrl-C ends it\n`,
+            ),
+        }),
+      );
     });
 }
 
@@ -75,6 +89,8 @@ function checked<T>(parse: (text: string) => Parsed<T>): (text: string) => T {
     return parsed.value;
   };
 }
+
+const write = (line: string): void => void process.stdout.write(line);
 
 type Fields = Record<string, unknown>;
 

@@ -49,7 +49,6 @@ export function resolveSource(
     const name = shortName(file);
     throw new EdgeError(error.code, error.message.replace(/^/gm, `${name}: `), {
       source: "operator",
-      cause: error,
     });
   }
 }
@@ -123,10 +122,7 @@ async function importDefault(path: string, name: string): Promise<unknown> {
   try {
     loaded = (await import(specifier)) as { default?: unknown };
   } catch (error) {
-    throw new EdgeError("CONFIG_INVALID", importFailure(error, path, name), {
-      source: "operator",
-      cause: error,
-    });
+    throw new EdgeError("CONFIG_INVALID", importFailure(error, path, name), { source: "operator" });
   }
   if (loaded.default !== undefined) return loaded.default;
   throw new EdgeError(
