@@ -1,0 +1,183 @@
+/** `npm run bench`: Skerry beside other proxies, on one machine, in interleaved rounds. See README.md. */
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { startBackends } from "./backends.ts";
+import { chooseCores, describeMachine, missingPrograms, moveSelf } from "./machine.ts";
+import { Fleet, measureCase, type Plan } from "./measure.ts";
+import { killAllNow, run, stopAll } from "./process.ts";
+import { type CaseReport, caseTable, intoPage, markdown, type Report, reportCase } from "./report.ts";
+import { SCENARIOS } from "./scenarios/all.ts";
+import type { Scenario } from "./scenarios/scenario.ts";
+import { svg } from "./svg.ts";
+import { BASELINES, TARGETS } from "./targets/all.ts";
+import { HOSTNAME, type Target } from "./targets/target.ts";
+
+const HELP = `npm run bench -- [SCENARIO…] [options]
+
+Scenarios (all of them by default):
+${SCENARIOS.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join("\n")}
+
+Options:
+  --only LIST     proxies, by comma: ${TARGETS.map(({ name }) => name).join(",")}
+  --rounds N      rounds of every proxy (default 5)
+  --seconds S     length of one sample (default 4)
+  --plain         without the two middlewares, which every proxy otherwise has in its own way
+  --json FILE     everything measured, every sample
+  --svg FILE      a chart of each case's first metric
+  --page FILE     put the tables between the marks of a Markdown page
+  --help
+`;
+
+const MOST_ROUNDS = 50;
+const MOST_SECONDS = 60;
+
+interface Options {
+  readonly scenarios: readonly Scenario[];
+  readonly targets: readonly Target[];
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly rules: boolean;
+  readonly json: string | undefined;
+  readonly svg: string | undefined;
+  readonly page: string | undefined;
+}
+
+/** Undefined where only help was asked for; throws on what it does not know. */
+function readOptions(args: string[]): Options | undefined {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      only: { type: "string" },
+      rounds: { type: "string", default: "5" },
+      seconds: { type: "string", default: "4" },
+      plain: { type: "boolean", default: false },
+      json: { type: "string" },
+      svg: { type: "string" },
+      page: { type: "string" },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) return undefined;
+  return {
+    scenarios: chosen(SCENARIOS, positionals, "scenario"),
+    targets: chosen(TARGETS, values.only?.split(",") ?? [], "proxy"),
+    rounds: bounded("--rounds", values.rounds, MOST_ROUNDS),
+    seconds: bounded("--seconds", values.seconds, MOST_SECONDS),
+    rules: !values.plain,
+    json: values.json,
+    svg: values.svg,
+    page: values.page,
+  };
+}
+
+function chosen<T extends { readonly name: string }>(
+  all: readonly T[],
+  names: readonly string[],
+  what: string,
+): T[] {
+  for (const name of names) {
+    if (!all.some((item) => item.name === name)) {
+      throw new Error(`no ${what} is called "${name}"; there are ${all.map((item) => item.name).join(", ")}`);
+    }
+  }
+  return all.filter((item) => names.length === 0 || names.includes(item.name));
+}
+
+function bounded(name: string, text: string, most: number): number {
+  const value = Number(text);
+  if (!(value >= 1 && value <= most)) throw new Error(`${name} must be from 1 to ${most}, got "${text}"`);
+  return value;
+}
+
+async function makeCertificate(
+  folder: string,
+  cores: string,
+): Promise<{ certPath: string; keyPath: string }> {
+  const [certPath, keyPath] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+  const names = `subjectAltName=DNS:${HOSTNAME},IP:127.0.0.1`;
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", keyPath];
+  const request = ["-x509", "-days", "30", "-subj", `/CN=${HOSTNAME}`, "-addext", names, "-out", certPath];
+  await run("openssl", ["openssl", "req", ...key, ...request], { cores });
+  chmodSync(keyPath, 0o600);
+  return { certPath, keyPath };
+}
+
+async function main(options: Options, folder: string): Promise<number> {
+  const cores = chooseCores();
+  moveSelf(cores);
+  const say = (text: string): void => {
+    process.stderr.write(`${text}\n`);
+  };
+  const certificate = await makeCertificate(folder, cores.load);
+  const backends = await startBackends(folder, cores.load);
+  const plan: Plan = { ...options, ...certificate, baselines: BASELINES, cores, folder, backends, say };
+  const fleet = new Fleet(plan);
+  const cases: CaseReport[] = [];
+  for (const scenario of options.scenarios) {
+    for (const case_ of scenario.cases) {
+      // h1 and h1-512 share a case: in a run of both it is measured once.
+      if (cases.some(({ id }) => id === case_.id)) continue;
+      say(`${case_.title}`);
+      const rows = await measureCase(case_, options.targets, fleet, plan);
+      const report = reportCase(scenario.name, case_, rows, BASELINES);
+      cases.push(report);
+      process.stdout.write(`\n${report.title}\n\n${caseTable(report, BASELINES)}\n\n`);
+    }
+  }
+  await fleet.stop();
+  await backends.stop();
+
+  const { rounds, seconds, rules } = options;
+  const report: Report = {
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    options: { rounds, seconds, rules },
+    cases,
+  };
+  if (options.json) writeFileSync(options.json, `${JSON.stringify(report, null, 1)}\n`);
+  if (options.svg) writeFileSync(options.svg, svg(report, BASELINES[0] ?? "nginx"));
+  if (options.page) {
+    writeFileSync(options.page, intoPage(readFileSync(options.page, "utf8"), markdown(report, BASELINES)));
+  }
+  return cases.some(({ rows }) => rows.some((row) => row.errors > 0 || row.rounds === 0)) ? 1 : 0;
+}
+
+let options: Options | undefined;
+try {
+  options = readOptions(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : error}\n\n${HELP}`);
+  process.exit(2);
+}
+if (options === undefined) {
+  process.stdout.write(HELP);
+  process.exit(0);
+}
+const needed = ["nginx", "openssl", "taskset", "wrk", "h2load"];
+const missing = missingPrograms([...needed, ...options.targets.flatMap((target) => target.programs)]);
+if (missing !== undefined) {
+  process.stderr.write(`Some programs are missing. On Debian:\n\n  ${missing}\n`);
+  process.exit(2);
+}
+
+const folder = mkdtempSync(join(tmpdir(), "skerry-bench-"));
+process.on("exit", () => {
+  killAllNow();
+  rmSync(folder, { recursive: true, force: true });
+});
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.once(signal, () => {
+    void stopAll().finally(() => process.exit(130));
+  });
+}
+try {
+  process.exitCode = await main(options, folder);
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : error}\n`);
+  process.exitCode = 1;
+} finally {
+  await stopAll();
+}
