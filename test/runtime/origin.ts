@@ -9,8 +9,6 @@ export interface Origin {
   readonly open: ReadonlyMap<string, ServerResponse>;
   /** Paths whose client went away before the answer was complete. */
   readonly abandoned: ReadonlySet<string>;
-  /** Bytes of request bodies read so far. */
-  bytesRead(): number;
   close(): Promise<void>;
 }
 
@@ -26,7 +24,6 @@ export interface Origin {
 export async function startOrigin(name: string): Promise<Origin> {
   const open = new Map<string, ServerResponse>();
   const abandoned = new Set<string>();
-  let bytes = 0;
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
     const path = request.url ?? "/";
     response.setHeader("x-backend", name);
@@ -55,7 +52,6 @@ export async function startOrigin(name: string): Promise<Origin> {
     let sinceRest = 0;
     request.on("data", (chunk: Buffer) => {
       size += chunk.length;
-      bytes += chunk.length;
       sinceRest += chunk.length;
       if (sinceRest < 1 << 20) return;
       sinceRest = 0;
@@ -75,7 +71,6 @@ export async function startOrigin(name: string): Promise<Origin> {
     url: `http://127.0.0.1:${port}`,
     open,
     abandoned,
-    bytesRead: () => bytes,
     async close() {
       for (const socket of sockets.clients) socket.terminate();
       server.closeAllConnections();
