@@ -1,6 +1,6 @@
 /** Durable, atomic, private files: what a reader or a power cut sees is the old value or the new one, never a part. */
 import { randomBytes } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { EdgeError, messageOf } from "../errors.ts";
@@ -16,14 +16,21 @@ export function systemCode(thrown: unknown): string | undefined {
   return typeof code === "string" ? code : undefined;
 }
 
-/** Makes a folder and those above it for this user only, each durable in its parent. */
+/**
+ * Makes a folder and those above it for this user only, each durable in its parent. Not by `mkdir`'s own recursion: on a
+ * file system that refuses folders by ENOENT (/proc) Node 26.10 tries again for ever.
+ */
 export async function makeFolder(folder: string): Promise<void> {
-  // The first folder that did not exist yet; undefined where all did.
-  let made = await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
-  if (made === undefined) return;
-  made = dirname(made);
-  for (let at = dirname(folder); at.length >= made.length && at !== dirname(at); at = dirname(at)) {
-    await syncFolder(at);
+  for (let tries = 0; ; tries++) {
+    try {
+      await mkdir(folder, FOLDER_MODE);
+      return await syncFolder(dirname(folder));
+    } catch (thrown) {
+      const code = systemCode(thrown);
+      if (code === "EEXIST" && (await stat(folder)).isDirectory()) return;
+      if (code !== "ENOENT" || tries > 0 || dirname(folder) === folder) throw thrown;
+      await makeFolder(dirname(folder));
+    }
   }
 }
 
