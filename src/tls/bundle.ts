@@ -24,14 +24,13 @@ export interface Bundle extends KeyPair, Validity {
   readonly obtainedAt: number;
 }
 
-/** A bundle from a key pair, with everything that its certificate says. Throws CERTIFICATE_INVALID, naming `what`. */
+/** A bundle from a key pair that fits, with everything that its certificate says. Throws CERTIFICATE_INVALID, naming `what`. */
 export function bundleOf(
   pair: KeyPair,
   facts: { host: string; issuer: string; generation: number; obtainedAt: number; ariId?: string },
   what: string,
 ): Bundle {
   const certificate = certificateFacts(pair.chain, what);
-  checkChainOrder(certificate, what);
   if (!certificate.leaf.checkPrivateKey(privateKey(pair.key, what))) {
     throw invalid(what, "does not belong to its private key");
   }
@@ -39,11 +38,13 @@ export function bundleOf(
   return { ...facts, key: pair.key, chain: pair.chain, names, notBefore, notAfter };
 }
 
-/** Throws CERTIFICATE_INVALID where the certificate is not for `host`. */
-export function checkCovers(bundle: Bundle, what: string): void {
-  if (!certificateFacts(bundle.chain, what).covers(bundle.host)) {
+/** Throws CERTIFICATE_INVALID where clients would refuse it: not for its host, or a chain out of order. */
+export function checkServable(bundle: Bundle, what: string): void {
+  const certificate = certificateFacts(bundle.chain, what);
+  if (!certificate.covers(bundle.host)) {
     throw invalid(what, `is for ${bundle.names.join(", ") || "no name"}, not for ${bundle.host}`);
   }
+  checkChainOrder(certificate, what);
 }
 
 const VERSION = 1;
@@ -77,7 +78,7 @@ export function decodeBundle(bytes: Uint8Array, host: string, what: string): Bun
     ...(typeof ariId === "string" && { ariId }),
   };
   const bundle = bundleOf({ key, chain }, facts, what);
-  checkCovers(bundle, what);
+  checkServable(bundle, what);
   return bundle;
 }
 

@@ -6,7 +6,7 @@ import type { Storage } from "../storage/storage.ts";
 import { createAccounts, isAccountLost, newKey } from "./account.ts";
 import { type Connection, certificateRequest } from "./acme.ts";
 import { ariId } from "./ari.ts";
-import { bundleOf, checkCovers, type KeyPair } from "./bundle.ts";
+import { bundleOf, checkServable, type KeyPair } from "./bundle.ts";
 import type { HttpChallenge } from "./challenge.ts";
 import { pollUntil } from "./poll.ts";
 import { AcmeProblem, problemFrom } from "./problem.ts";
@@ -153,7 +153,7 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
         const pair = await collect(connection, order, host, signal);
         // A certificate for another name or key must never replace one that works.
         const what = `${host}: the certificate from ${name}`;
-        checkCovers(bundleOf(pair, { host, issuer: name, generation: 0, obtainedAt: wall() }, what), what);
+        checkServable(bundleOf(pair, { host, issuer: name, generation: 0, obtainedAt: wall() }, what), what);
         const id = ariId(pair.chain);
         return { ...pair, ...(id !== undefined && { ariId: id }) };
       }, "never");

@@ -1,0 +1,256 @@
+/** Keeps one host's certificate fresh: loads it, obtains it, renews it, and when that fails goes on with what it has. */
+import type { Timer } from "../clock.ts";
+import { EdgeError, errorFields, messageOf } from "../errors.ts";
+import type { Storage } from "../storage/storage.ts";
+import { backoff, failureKind } from "./backoff.ts";
+import { type Bundle, bundleOf } from "./bundle.ts";
+import { renewalTime } from "./certificate.ts";
+import type { IssuedCertificate, Issuer } from "./issuer.ts";
+import { type CertificateFailure, certificateState, iso, type Keeper, type KeeperParts } from "./keeper.ts";
+import { type Ledger, reasonOf } from "./ledger.ts";
+import type { Limiter } from "./limiter.ts";
+import type { Vault } from "./vault.ts";
+
+export interface AcmeKeeperParts extends KeeperParts {
+  storage: Storage;
+  vault: Vault;
+  ledger: Ledger;
+  /** Undefined where none is configured: what is stored is served, and nothing is ordered. */
+  issuer: Issuer | undefined;
+  limiter: Limiter;
+}
+
+/** The longest that a keeper sleeps: then it looks for a peer's certificate, and for a clock that was set anew. */
+const LONGEST_SLEEP_MS = 3_600_000;
+
+export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
+  const { clock, random, log, meters, resolver, storage, vault, ledger, issuer, limiter } = parts;
+  const stop = new AbortController();
+  let bundle: Bundle | undefined;
+  /** Obtained and served, but not stored yet. */
+  let unsaved: Bundle | undefined;
+  let renewAt = 0;
+  let failure: CertificateFailure | undefined;
+  /** Set after a failure. */
+  let blockedUntil: number | undefined;
+  let freeFailures = 0;
+  let timer: Timer | undefined;
+  let running: Promise<void> | undefined;
+  let forced = false;
+
+  const isDue = (): boolean => clock.wall() >= renewAt;
+  const lifetimeOf = ({ notBefore, notAfter }: Bundle): number => notAfter - notBefore;
+
+  const adopt = (
+    next: Bundle,
+    event: "certificate.loaded" | "certificate.obtained" | "certificate.renewed",
+  ): boolean => {
+    if (bundle && next.generation <= bundle.generation) return false;
+    if (!resolver.set(host, next)) return false;
+    bundle = next;
+    // A certificate that is due as soon as it comes (a clock gone wrong) must not cause a storm of orders.
+    const earliest = next.obtainedAt + Math.max(1000, lifetimeOf(next) / 20);
+    // One from another CA is served until the configured one has issued.
+    renewAt = next.issuer === issuer?.name ? Math.max(renewalTime(next, random), earliest) : 0;
+    const { generation, names, notBefore, notAfter } = next;
+    log.info(event, {
+      host,
+      generation,
+      names,
+      issuer: next.issuer,
+      notBefore: iso(notBefore),
+      notAfter: iso(notAfter),
+    });
+    return true;
+  };
+
+  /** What storage holds, if it is newer than what is served: a peer's, or that of an earlier run. */
+  const look = async (): Promise<void> => {
+    const stored = await vault.load(host);
+    if (stored) adopt(stored, "certificate.loaded");
+  };
+
+  const succeed = async (): Promise<void> => {
+    const failed = failure !== undefined;
+    failure = undefined;
+    blockedUntil = undefined;
+    freeFailures = 0;
+    if (!failed) return;
+    await ledger.clear(host).catch((thrown: unknown) => {
+      // A left-over entry is in the past and delays nothing.
+      log.warn("certificate.ledger_failed", { host, ...errorFields(thrown) });
+    });
+  };
+
+  const save = async (made: Bundle): Promise<void> => {
+    unsaved = made;
+    await vault.store(made);
+    unsaved = undefined;
+  };
+
+  const order = async (by: Issuer, ignoreLedger: boolean): Promise<void> => {
+    // Before the lock, so that every edge knows the account by the time that one of them is validated.
+    await by.prepare?.(stop.signal);
+    await storage.withLock(
+      `issue/${host}`,
+      async (held) => {
+        await look();
+        if (unsaved && unsaved.generation === bundle?.generation) return save(unsaved);
+        unsaved = undefined;
+        if (bundle && !isDue()) return;
+        const entry = ignoreLedger ? undefined : await ledger.read(host);
+        if (entry && entry.nextAttemptAt > clock.wall()) {
+          const { failures, reason, message, failedAt } = entry;
+          failure = { reason, message, at: failedAt, failures };
+          blockedUntil = entry.nextAttemptAt;
+          return;
+        }
+        if (entry && !failure) {
+          failure = {
+            reason: entry.reason,
+            message: entry.message,
+            at: entry.failedAt,
+            failures: entry.failures,
+          };
+        }
+        // An order whose certificate cannot be kept would be repeated after every restart.
+        await storage.check();
+        const began = clock.now();
+        const issued = await by.issue(host, AbortSignal.any([stop.signal, held]));
+        const made = bundleFrom(issued, by.name);
+        const event = bundle ? "renewed" : "obtained";
+        adopt(made, `certificate.${event}`);
+        meters.renewed(event);
+        log.debug("certificate.took", { host, tookMs: Math.round(clock.now() - began) });
+        await save(made);
+      },
+      stop.signal,
+    );
+  };
+
+  const bundleFrom = ({ key, chain, ariId }: IssuedCertificate, issuerName: string): Bundle =>
+    bundleOf(
+      { key, chain },
+      {
+        host,
+        issuer: issuerName,
+        generation: (bundle?.generation ?? 0) + 1,
+        obtainedAt: clock.wall(),
+        ...(ariId !== undefined && { ariId }),
+      },
+      `${host}: the certificate from ${issuerName}`,
+    );
+
+  const fail = async (thrown: unknown): Promise<void> => {
+    const kind = failureKind(thrown);
+    const spentBefore = failure && failure.failures > 0 ? failure.failures : 0;
+    const failures = kind === "spent" ? spentBefore + 1 : ++freeFailures;
+    const lifetimeMs = bundle && lifetimeOf(bundle);
+    const wait = backoff({ kind, failures, thrown, lifetimeMs, random });
+    const at = clock.wall();
+    const reason = reasonOf(thrown);
+    const message = messageOf(thrown);
+    blockedUntil = at + wait;
+    failure = { reason, message, at, failures: kind === "spent" ? failures : spentBefore };
+    meters.renewed("failed");
+    meters.failed(reason);
+    const nextAttempt = iso(blockedUntil);
+    log.error("certificate.failed", { host, reason, failures, nextAttempt, ...errorFields(thrown) });
+    const state = certificateState(bundle, at);
+    if (bundle && state !== "valid") {
+      log.warn("certificate.expiring", { host, state, notAfter: iso(bundle.notAfter), nextAttempt });
+    }
+    if (kind === "free" || !issuer) return;
+    const entry = {
+      issuer: issuer.name,
+      failures,
+      reason,
+      message,
+      failedAt: at,
+      nextAttemptAt: blockedUntil,
+    };
+    await ledger.write(host, entry).catch((failed: unknown) => {
+      // Without it only a restart or a peer may try earlier; this keeper knows by itself.
+      log.warn("certificate.ledger_failed", { host, ...errorFields(failed) });
+    });
+  };
+
+  const work = async (): Promise<void> => {
+    const force = forced;
+    forced = false;
+    try {
+      await look();
+      if (!issuer) return;
+      if (bundle && !isDue() && !unsaved && !force) return await succeed();
+      if (!force && blockedUntil !== undefined && clock.wall() < blockedUntil) return;
+      if (force) renewAt = 0;
+      const before = bundle?.generation;
+      await limiter.run(() => order(issuer, force), stop.signal);
+      if (bundle && (bundle.generation !== before || !isDue()) && !unsaved) await succeed();
+    } catch (thrown) {
+      if (!stop.signal.aborted) await fail(thrown);
+    }
+  };
+
+  const wake = (): void => {
+    timer?.cancel();
+    if (running || stop.signal.aborted) return;
+    running = work().finally(() => {
+      running = undefined;
+      if (forced) wake();
+      else sleepUntilNext();
+    });
+  };
+
+  const nextAt = (): number | undefined => {
+    if (!issuer) return undefined;
+    return Math.max(unsaved ? 0 : renewAt, blockedUntil ?? 0);
+  };
+
+  const sleepUntilNext = (): void => {
+    if (stop.signal.aborted) return;
+    const delay = (nextAt() ?? Number.POSITIVE_INFINITY) - clock.wall();
+    timer = clock.after(Math.min(Math.max(delay, 0), LONGEST_SLEEP_MS), wake);
+  };
+
+  return {
+    async load() {
+      try {
+        await look();
+      } catch (thrown) {
+        await fail(thrown);
+      }
+    },
+    begin() {
+      if (!issuer && !bundle) {
+        log.error("certificate.failed", {
+          host,
+          reason: "CONFIG_INVALID",
+          message: "no certificate is stored and no acme is configured",
+        });
+      }
+      sleepUntilNext();
+    },
+    retry() {
+      forced = true;
+      wake();
+    },
+    status: () => ({
+      host,
+      source: "acme",
+      state: certificateState(bundle, clock.wall()),
+      generation: bundle?.generation,
+      names: bundle?.names ?? [],
+      issuer: bundle?.issuer,
+      notBefore: bundle?.notBefore,
+      notAfter: bundle?.notAfter,
+      nextAttemptAt: nextAt(),
+      failure,
+    }),
+    async close() {
+      timer?.cancel();
+      stop.abort(new EdgeError("SHUTTING_DOWN", `${host}: certificates are no longer kept`));
+      await running;
+    },
+  };
+}

@@ -1,0 +1,148 @@
+/** Certificates for every configured host: one keeper each, wired to storage, an issuer and the resolver. */
+import type { Clock, Random } from "../clock.ts";
+import type { HostConfig } from "../config/config.ts";
+import { errorFields } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import type { Storage } from "../storage/storage.ts";
+import { keepByAcme } from "./acme-keeper.ts";
+import { keepFiles } from "./file-keeper.ts";
+import type { Issuer } from "./issuer.ts";
+import { type CertificateStatus, createMeters, type Keeper } from "./keeper.ts";
+import { createLedger } from "./ledger.ts";
+import { createLimiter } from "./limiter.ts";
+import { createPlaceholder } from "./placeholder.ts";
+import type { Resolver } from "./resolver.ts";
+import { createVault } from "./vault.ts";
+
+/** A name, or a host of the config: what else it holds does not matter here. */
+export type ManagedHost = string | Pick<HostConfig, "name" | "tls">;
+
+export interface CertificateManagerOptions {
+  hosts: Iterable<ManagedHost>;
+  storage: Storage;
+  /** Undefined: only own certificates, and what storage holds. */
+  issuer: Issuer | undefined;
+  resolver: Resolver;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  metrics: Metrics;
+  /** Orders at once. @default 4 */
+  concurrency?: number;
+}
+
+export interface CertificateManager {
+  /** Resolves when everything that is stored is served. Orders go on by themselves; failures are logged, never thrown. */
+  start(): Promise<void>;
+  status(): CertificateStatus[];
+  /** New hosts are loaded and obtained, hosts that are gone are no longer served. Resolves as {@link start} does. */
+  setHosts(hosts: Iterable<ManagedHost>): Promise<void>;
+  /** Tries one host at once, whatever earlier failures say; false where it is not configured. */
+  retry(host: string): boolean;
+  /** Stops orders and timers; resolves when none runs any more. */
+  close(): Promise<void>;
+}
+
+interface Kept {
+  readonly keeper: Keeper;
+  /** Changes where the certificate comes from elsewhere. */
+  readonly source: string;
+}
+
+export function createCertificateManager(options: CertificateManagerOptions): CertificateManager {
+  const { storage, issuer, resolver, clock, random, log, metrics, concurrency = 4 } = options;
+  const kept = new Map<string, Kept>();
+  const wall = (): number => clock.wall();
+  const status = (): CertificateStatus[] => [...kept.values()].map(({ keeper }) => keeper.status());
+  const common = { clock, random, log, resolver, meters: createMeters(metrics, clock, status) };
+  const acme = {
+    ...common,
+    storage,
+    issuer,
+    vault: createVault(storage, log, wall),
+    ledger: createLedger(storage, issuer?.name ?? "", wall),
+    limiter: createLimiter(concurrency),
+  };
+  const stop = new AbortController();
+  let placeholder: Promise<void> | undefined;
+  let preparing: Promise<void> | undefined;
+  let closing: Promise<void> | undefined;
+
+  const ensurePlaceholder = (): Promise<void> => {
+    placeholder ??= createPlaceholder(clock).then(
+      (pair) => resolver.setPlaceholder(pair),
+      (thrown: unknown) => {
+        placeholder = undefined;
+        log.error("certificate.placeholder_failed", errorFields(thrown));
+      },
+    );
+    return placeholder;
+  };
+
+  /** Every edge learns the account early: it may be asked to answer for an order that a peer began. */
+  const prepare = (): void => {
+    preparing ??= issuer?.prepare?.(stop.signal).catch((thrown: unknown) => {
+      preparing = undefined;
+      // The first order will try again and report it as its own failure.
+      if (!stop.signal.aborted) log.warn("certificate.prepare_failed", errorFields(thrown));
+    });
+  };
+
+  const setHosts = async (hosts: Iterable<ManagedHost>): Promise<void> => {
+    const wanted = new Map([...hosts].map(hostOf).map((host) => [host.name, host]));
+    const gone: Promise<void>[] = [];
+    for (const [name, { keeper, source }] of kept) {
+      const host = wanted.get(name);
+      if (host && sourceOf(host) === source) continue;
+      kept.delete(name);
+      gone.push(keeper.close());
+      if (host) resolver.restart(name);
+    }
+    resolver.configure(wanted.keys());
+    const added: Keeper[] = [];
+    for (const [name, host] of wanted) {
+      if (kept.has(name)) continue;
+      const keeper = host.tls ? keepFiles(name, host.tls, common) : keepByAcme(name, acme);
+      kept.set(name, { keeper, source: sourceOf(host) });
+      added.push(keeper);
+    }
+    const made = ensurePlaceholder();
+    await Promise.all(gone);
+    const loading = createLimiter(16);
+    await Promise.all(added.map((keeper) => loading.run(() => keeper.load(), stop.signal)));
+    if (added.some((keeper) => keeper.status().state === "missing")) await made;
+    if ([...wanted.values()].some((host) => !host.tls)) prepare();
+    // A later call may have dropped some of them while they loaded.
+    const current = new Set([...kept.values()].map(({ keeper }) => keeper));
+    for (const keeper of added) if (current.has(keeper) && !closing) keeper.begin();
+  };
+
+  return {
+    start: () => setHosts(options.hosts),
+    status,
+    setHosts,
+    retry(host) {
+      const found = kept.get(host);
+      found?.keeper.retry();
+      return found !== undefined;
+    },
+    close() {
+      closing ??= (async () => {
+        stop.abort();
+        await Promise.all([...kept.values()].map(({ keeper }) => keeper.close()));
+        await preparing;
+        await placeholder;
+      })();
+      return closing;
+    },
+  };
+}
+
+function hostOf(host: ManagedHost): Pick<HostConfig, "name" | "tls"> {
+  return typeof host === "string" ? { name: host, tls: undefined } : host;
+}
+
+function sourceOf({ tls }: Pick<HostConfig, "name" | "tls">): string {
+  return tls ? `file:${tls.certPath}\n${tls.keyPath}` : "acme";
+}

@@ -1,0 +1,43 @@
+/** Certificates in storage. */
+import { EdgeError, errorFields } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { Storage } from "../storage/storage.ts";
+import { type Bundle, decodeBundle, encodeBundle } from "./bundle.ts";
+import { hostKey } from "./keys.ts";
+
+export interface Vault {
+  /** The stored bundle. One that is damaged is set aside, reported and treated as absent. Throws STORAGE_UNREADABLE. */
+  load(host: string): Promise<Bundle | undefined>;
+  store(bundle: Bundle): Promise<void>;
+}
+
+export function createVault(storage: Storage, log: Log, wall: () => number): Vault {
+  /** Damaged values already reported, so that looking again does not say it again. */
+  const reported = new Set<string>();
+  return {
+    async load(host) {
+      const key = hostKey("certificates", host);
+      const bytes = await storage.load(key);
+      if (!bytes) return undefined;
+      try {
+        return decodeBundle(bytes, host, key);
+      } catch (thrown) {
+        if (!(thrown instanceof EdgeError)) throw thrown;
+        if (reported.has(key)) return undefined;
+        reported.add(key);
+        const aside = `${hostKey("set-aside", host)}/${wall()}`;
+        log.error("certificate.corrupt", { host, key, setAside: aside, ...errorFields(thrown) });
+        // The next certificate takes its place; whoever wants to know what happened finds a copy.
+        await storage.store(aside, bytes).catch((failed: unknown) => {
+          log.warn("certificate.set_aside_failed", { host, ...errorFields(failed) });
+        });
+        return undefined;
+      }
+    },
+    async store(bundle) {
+      const key = hostKey("certificates", bundle.host);
+      await storage.store(key, encodeBundle(bundle));
+      reported.delete(key);
+    },
+  };
+}
