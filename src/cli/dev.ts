@@ -2,11 +2,12 @@ import { relative, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { systemClock } from "../clock.ts";
 import type { ListenAddress, ResolvedConfig } from "../config/config.ts";
-import { readConfig, resolveSource } from "../config/load.ts";
+import { type ConfigSource, readConfig, resolveSource } from "../config/load.ts";
 import { formatAddress, parseAddress } from "../config/parse.ts";
 import { resolveConfig } from "../config/resolve.ts";
+import { EdgeError } from "../errors.ts";
 import { silentLog } from "../log.ts";
-import { LISTEN_FIELDS, type ListenFlags, listenFlags } from "./flags.ts";
+import { LISTEN_FIELDS, type ListenFlags, listenFlags, storageFlag } from "./flags.ts";
 import { freeAddress } from "./free-address.ts";
 import { humanLog } from "./human-log.ts";
 import { runEdge } from "./run.ts";
@@ -16,6 +17,8 @@ const DEV_LISTEN = { http: "127.0.0.1:8080", https: "127.0.0.1:8443", admin: "12
 
 /** Statler and Waldorf sit in the same box and answer to the same name. */
 const SAMPLES = ["statler", "waldorf"] as const;
+
+const SAMPLE_BACKEND = "critics";
 
 /** Somebody waits at the terminal. */
 const DEV_DRAIN_MS = 2_000;
@@ -35,7 +38,7 @@ export function addDev(program: Command, exit: (code: number) => void): void {
         "DNS, no Internet and no privilege. With --config it serves that file's hosts instead, with local certificates.",
     )
     .option("-c, --config <file>", "a config file whose hosts to serve")
-    .option("--storage <folder>", 'where the local authority is kept (default: "certs/dev")');
+    .option("--storage <folder>", 'where the local authority is kept (default: "certs/dev")', storageFlag);
   listenFlags(command, DEV_LISTEN)
     .addOption(new Option("--json", "log JSON lines instead of short ones"))
     .addHelpText(
@@ -47,16 +50,17 @@ export function addDev(program: Command, exit: (code: number) => void): void {
 
 async function dev(options: DevOptions): Promise<number> {
   const say = (line: string): void => void process.stdout.write(line);
-  const samples =
-    options.config === undefined ? await Promise.all(SAMPLES.map((name) => startSample(name))) : [];
+  const { config: file } = options;
+  const source = file === undefined ? undefined : await readConfig(file);
+  const samples = source ? [] : await Promise.all(SAMPLES.map((name) => startSample(name)));
   try {
     const moved: string[] = [];
-    const listen = await devListen(options, moved);
-    const read = () => devConfig(options, listen, samples);
-    const { config, caPath } = await read();
+    const listen = await devListen(options, source?.input, moved);
+    const configOf = (from: ConfigSource | undefined) => devConfig(from, options, listen, samples);
+    const { config, caPath } = await configOf(source);
     const names = new Map(samples.map(({ url, name }) => [url, name]));
     return await runEdge(config, {
-      ...(options.config !== undefined && { reload: async () => (await read()).config }),
+      ...(file !== undefined && { reload: async () => (await configOf(await readConfig(file))).config }),
       ...(!options.json && {
         log: humanLog({ clock: systemClock, write: say, names, least: config.logLevel }),
       }),
@@ -77,22 +81,22 @@ interface DevConfig {
 type Listen = ResolvedConfig["listen"];
 
 async function devConfig(
+  source: ConfigSource | undefined,
   options: DevOptions,
   listen: Listen,
   samples: readonly SampleServer[],
 ): Promise<DevConfig> {
-  const source = options.config === undefined ? undefined : await readConfig(options.config);
   const resolved = source
     ? resolveSource(source, { certificates: "local" })
     : resolveConfig(
         {
           location: "local",
-          backends: { samples: { servers: samples.map(({ url }) => url) } },
-          hosts: { localhost: { backend: "samples" } },
+          backends: { [SAMPLE_BACKEND]: { servers: samples.map(({ url }) => url) } },
+          hosts: { localhost: { backend: SAMPLE_BACKEND } },
         },
         { certificates: "local" },
       );
-  const folder = resolve(options.storage ?? "certs/dev");
+  const folder = resolve(storageFolder(options.storage ?? "file:certs/dev"));
   // Loaded here, so that other commands do not wait for X.509.
   const { devCertificates } = await import("./dev-certificates.ts");
   const { caPath, hosts } = await devCertificates(folder, resolved.hosts, {
@@ -109,15 +113,20 @@ async function devConfig(
   return { config, caPath };
 }
 
+/** The local authority is files that other programs read, so nothing else than a folder will do. */
+function storageFolder(storage: string): string {
+  if (storage.startsWith("file:")) return storage.slice("file:".length);
+  throw new EdgeError("USAGE", `--storage: skerry dev keeps its authority in a folder, not in ${storage}`, {
+    source: "operator",
+  });
+}
+
 /** The flag, else what the file says, else a port that needs no privilege: the next free one where it is busy. */
-async function devListen(options: DevOptions, moved: string[]): Promise<Listen> {
-  const written =
-    options.config === undefined
-      ? {}
-      : ((await readConfig(options.config)).input as { listen?: ListenFlags }).listen;
+async function devListen(flags: ListenFlags, input: unknown, moved: string[]): Promise<Listen> {
+  const written = (input as { listen?: ListenFlags } | null | undefined)?.listen;
   const chosen: Partial<Record<keyof Listen, ListenAddress>> = {};
   for (const field of LISTEN_FIELDS) {
-    const wish = options[field] ?? written?.[field];
+    const wish = flags[field] ?? written?.[field];
     const parsed = parseAddress(wish ?? DEV_LISTEN[field]);
     // A wish of the wrong form is reported with the rest of the config.
     if ("problem" in parsed) continue;
@@ -136,15 +145,13 @@ function welcome(config: ResolvedConfig, at: Listen, caPath: string, moved: read
     const resolves = host === "localhost" ? "" : ` --resolve ${host}:${port}:127.0.0.1`;
     return `  curl --cacert ${/\s/.test(ca) ? JSON.stringify(ca) : ca}${resolves} https://${host}:${port}/\n`;
   });
-  const again = config.hosts.has("localhost")
-    ? "; again and again, it reaches statler and waldorf in turn"
-    : "";
+  const samples = config.backends.has(SAMPLE_BACKEND);
   return [
     "",
     "Skerry is up.",
     ...(moved.length > 0 ? [`(${moved.join(", ")}: using other ports)`] : []),
     "",
-    `Try${again}:`,
+    samples ? "Paste this a few times; statler and waldorf share the answers:" : "Try:",
     "",
     ...curls,
     `  https      ${formatAddress(at.https)}   trust ${ca} in a browser to open it there`,

@@ -1,6 +1,6 @@
 /** Flags that several commands share. */
 import { type Command, InvalidArgumentError } from "commander";
-import { parseAddress } from "../config/parse.ts";
+import { parseAddress, parseStorage } from "../config/parse.ts";
 
 export const LISTEN_FIELDS = ["http", "https", "admin"] as const;
 
@@ -15,6 +15,14 @@ function address(text: string): string {
   const parsed = parseAddress(text);
   if ("problem" in parsed) throw new InvalidArgumentError(`${parsed.problem}.`);
   return text;
+}
+
+/** A folder may come without `file:`, as a shell completes it. */
+export function storageFlag(text: string): string {
+  const place = /^[a-z]+:/.test(text) ? text : `file:${text}`;
+  const parsed = parseStorage(place);
+  if ("problem" in parsed) throw new InvalidArgumentError(`${parsed.problem}.`);
+  return parsed.value;
 }
 
 /** Adds --http, --https and --admin. */

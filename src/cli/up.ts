@@ -6,7 +6,7 @@ import { type Parsed, parseDirectory, parseEmail, parseHostName, parseServer } f
 import { resolveConfig } from "../config/resolve.ts";
 import { DEFAULT_DIRECTORY } from "../config/schema.ts";
 import { EdgeError } from "../errors.ts";
-import { LISTEN_FIELDS, type ListenFlags, listenFlags } from "./flags.ts";
+import { LISTEN_FIELDS, type ListenFlags, listenFlags, storageFlag } from "./flags.ts";
 import { humanLog } from "./human-log.ts";
 import { runEdge } from "./run.ts";
 
@@ -37,7 +37,7 @@ export function addUp(program: Command, exit: (code: number) => void): void {
     )
     .option("--agree-to-terms", "accept the terms of service of the certificate authority")
     .option("--email <address>", "where the certificate authority may write to", checked(parseEmail))
-    .option("--storage <place>", 'where certificates are kept (default: "file:./certs")')
+    .option("--storage <folder>", 'where certificates are kept (default: "certs")', storageFlag)
     .option("--location <name>", "where this edge runs, for logs (default: the machine's name)")
     .option(
       "--acme-directory <url>",
