@@ -48,6 +48,8 @@ export function bodyOf(stream: ReadableStream): WebBody | undefined {
 /** One body; it is also the source of its own stream, and the sink of its own source, to make no further object. */
 export class WebBody implements ByteSink {
   #content: BodyContent;
+  /** What the stream is fed from; a clone changes the content, not this. */
+  #feed: BodyContent | undefined;
   #stream: ReadableStream<Uint8Array> | undefined;
   #controller: ReadableByteStreamController | undefined;
   #used: boolean;
@@ -55,6 +57,7 @@ export class WebBody implements ByteSink {
 
   constructor(content: BodyContent) {
     this.#content = content;
+    this.#feed = undefined;
     this.#stream = undefined;
     this.#controller = undefined;
     this.#used = false;
@@ -90,6 +93,7 @@ export class WebBody implements ByteSink {
       ) as ReadableStream<Uint8Array>;
       new Mark(stream, this);
       this.#stream = stream;
+      this.#feed = content;
       // Read as a whole before its stream was asked for: the standard shows a locked one.
       if (this.#used) stream.getReader();
     }
@@ -150,22 +154,21 @@ export class WebBody implements ByteSink {
 
   pull(controller: ReadableByteStreamController): void {
     this.#used = true;
-    const content = this.#content;
+    const feed = this.#feed!;
     if (this.#started) {
-      if (isSource(content)) content.resume();
+      if (isSource(feed)) feed.resume();
       return;
     }
     this.#started = true;
     this.#controller = controller;
-    if (isSource(content)) content.start(this);
-    else
-      bytesSource(typeof content === "string" ? Buffer.from(content) : (content as Uint8Array)).start(this);
+    if (isSource(feed)) feed.start(this);
+    else bytesSource(typeof feed === "string" ? Buffer.from(feed) : (feed as Uint8Array)).start(this);
   }
 
   cancel(reason: unknown): void {
     this.#used = true;
-    const content = this.#content;
-    if (isSource(content)) content.cancel(cancelError(reason));
+    const feed = this.#feed!;
+    if (isSource(feed)) feed.cancel(cancelError(reason));
   }
 
   // As the sink of a source, once the stream is being read.
