@@ -1,8 +1,8 @@
 /** The report as a picture: for each case one bar per proxy, of the metric that comes first. */
 import type { CaseReport, Report } from "./report.ts";
 
-const WIDTH = 760;
-const LABEL_WIDTH = 250;
+const WIDTH = 800;
+const LABEL_WIDTH = 280;
 const VALUE_WIDTH = 150;
 const BAR_HEIGHT = 18;
 const ROW_HEIGHT = 24;

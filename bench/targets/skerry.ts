@@ -1,8 +1,8 @@
 /** Skerry from source on each runtime, with a config file as a user would write it. */
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { findProgram, versionOf } from "../machine.ts";
+import { versionOf } from "../machine.ts";
 import { DENY_HEADER, EDGE_HEADER, HOSTNAME, type Site, type Target } from "./target.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -10,7 +10,7 @@ const ENTRY = fileURLToPath(new URL("src/cli/skerry.ts", ROOT));
 
 function skerry(name: string, title: string, runtime: string, args: readonly string[]): Target {
   const installed = fileURLToPath(new URL(`node_modules/.bin/${runtime}`, ROOT));
-  const program = (): string => findProgram(installed) ?? findProgram(runtime) ?? runtime;
+  const program = (): string => (existsSync(installed) ? installed : runtime);
   return {
     name,
     label: () => `Skerry on ${title} ${versionOf([program(), "--version"])}`,
