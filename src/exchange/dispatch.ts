@@ -15,6 +15,12 @@ export interface UpstreamRequest {
   readonly body: ByteSource | undefined;
   /** Asks to switch to this protocol ("websocket"). */
   readonly protocol: string | undefined;
+  /**
+   * Where an engine may keep what it derived from method, path, authority and headers (say, their serialised text),
+   * under a symbol of its own. Give the same object for requests that repeat; best one that hangs on the
+   * {@link RequestHead}'s own memo.
+   */
+  readonly memo?: Record<symbol, unknown> | undefined;
 }
 
 /**
