@@ -10,6 +10,8 @@ import { type RunningTarget, type StartOptions, startTarget, type Target } from 
 export const NOISE_BOUND = 0.15;
 /** How often a noisy row's rounds are run again. */
 const MOST_REPEATS = 2;
+/** So many failures of a proxy in one case, or starts in a row, are enough to know. */
+const MOST_FAILURES = 3;
 
 export interface Plan {
   readonly rounds: number;
@@ -37,6 +39,7 @@ export interface Row {
 export class Fleet {
   readonly #plan: Plan;
   readonly #running = new Map<string, RunningTarget>();
+  readonly #failedStarts = new Map<string, number>();
 
   constructor(plan: Plan) {
     this.#plan = plan;
@@ -48,6 +51,9 @@ export class Fleet {
     const old = this.#running.get(target.name);
     if (old?.running() && !fresh) return old;
     await old?.stop();
+    const failed = this.#failedStarts.get(target.name) ?? 0;
+    if (failed >= MOST_FAILURES) throw new Error(`${target.name} did not start ${failed} times before`);
+    this.#failedStarts.set(target.name, failed + 1);
     const options: StartOptions = {
       folder,
       core: cores.proxy,
@@ -59,6 +65,7 @@ export class Fleet {
     const started = await startTarget(target, options);
     this.#running.set(target.name, started);
     await checkTarget(started);
+    this.#failedStarts.delete(target.name);
     return started;
   }
 
@@ -105,9 +112,6 @@ export async function measureCase(
   }
   return [...rows.values()];
 }
-
-/** Three failures in a row's life are enough to know. */
-const MOST_FAILURES = 3;
 
 async function measureOnce(case_: Case, row: Row, round: number, fleet: Fleet, plan: Plan): Promise<void> {
   if (row.failures.length >= MOST_FAILURES) return;
