@@ -2,6 +2,7 @@
  * What one field alone cannot tell: that fields fit each other. Works on the raw input, so that these problems are
  * listed together with those of the shape; what has the wrong shape is passed over here.
  */
+import { DEFAULT_LIMITS } from "../exchange/limits.ts";
 import type { ListenAddress } from "./config.ts";
 import { formatAddress, parseAddress, parseHostName, parseServer } from "./parse.ts";
 import type { Problem } from "./problems.ts";
@@ -29,6 +30,7 @@ export function crossCheck(input: unknown, options: CrossCheckOptions): Problem[
   return [
     ...checkListen(fieldsOf(config.listen)),
     ...checkBackends(fieldsOf(config.backends)),
+    ...checkWindows(fieldsOf(fieldsOf(config.limits).http2)),
     ...checkHosts(config, fieldsOf(config.hosts)),
     ...(options.acme ? checkAcme(config, fieldsOf(config.hosts)) : []),
   ];
@@ -90,6 +92,24 @@ function checkServers(path: readonly PropertyKey[], servers: readonly unknown[])
         message: `is servers[${first}] again; use weight to send it more`,
       });
   });
+  return problems;
+}
+
+/** A window that starts above what it may grow to. */
+function checkWindows(http2: Fields): Problem[] {
+  const problems: Problem[] = [];
+  for (const [first, most] of [
+    ["streamWindowBytes", "maxStreamWindowBytes"],
+    ["connectionWindowBytes", "maxConnectionWindowBytes"],
+  ] as const) {
+    const from = http2[first] ?? DEFAULT_LIMITS.http2[first];
+    const to = http2[most] ?? DEFAULT_LIMITS.http2[most];
+    if (typeof from === "number" && typeof to === "number" && from > to)
+      problems.push({
+        path: ["limits", "http2", first],
+        message: `(${from}) must not be above ${most} (${to})`,
+      });
+  }
   return problems;
 }
 

@@ -3,6 +3,8 @@ import type { Hono, MiddlewareHandler } from "hono";
 import type { Http2Limits, Limits } from "../exchange/limits.ts";
 
 export interface EdgeConfig {
+  /** For editors: where the output of `skerry config schema` lies. Not read. */
+  $schema?: string;
   /** Where the edge listens, each as "host:port". Port 0 asks the system for a free one. */
   listen?: ListenInput;
   /** Where certificates and the ACME account are kept: a folder, "file:…". @default "file:./certs" beside the config file */

@@ -7,9 +7,10 @@ import { EdgeError } from "../errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../exchange/limits.ts";
 import type { AcmeConfig, BackendConfig, HostConfig, ResolvedConfig } from "./config.ts";
 import { crossCheck, DEFAULT_LISTEN } from "./crosscheck.ts";
+import { parseShape } from "./explain.ts";
 import type { BackendHostInput, HostInput } from "./input.ts";
 import { formatProblem, type Problem } from "./problems.ts";
-import { DEFAULT_DIRECTORY, isApp, type ParsedBackend, type ParsedConfig, parseShape } from "./schema.ts";
+import { DEFAULT_DIRECTORY, isApp, type ParsedBackend, type ParsedConfig } from "./schema.ts";
 
 export interface ResolveOptions {
   /** The file the input came from. */

@@ -24,7 +24,7 @@ import {
   parseServer,
   parseStorage,
 } from "./parse.ts";
-import { describeValue, type Problem, suggestion } from "./problems.ts";
+import { describeValue } from "./problems.ts";
 
 /** Let's Encrypt production. */
 export const DEFAULT_DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory";
@@ -113,7 +113,8 @@ const tls = z.strictObject({
   key: z.string().min(1),
 } satisfies Shape<HostTlsInput>);
 
-const NOT_AN_APP = "not a Hono app";
+/** Says that a host is not even of the kind; never shown. */
+export const NOT_AN_APP: string = "not a Hono app";
 const app = z.custom<Hono>(isApp, { error: NOT_AN_APP });
 
 const host = z.union([
@@ -141,6 +142,7 @@ const limits = z.strictObject({
 });
 
 const config = z.strictObject({
+  $schema: z.string().optional(),
   listen: listen.optional(),
   storage: text(parseStorage).optional(),
   location: z.string().min(1).max(63).optional(),
@@ -154,6 +156,9 @@ const config = z.strictObject({
   logLevel: z.enum(["debug", "info", "warn", "error"]).optional(),
 } satisfies Shape<EdgeConfig>);
 
+/** The whole, to be parsed with and to be walked. */
+export const configSchema: z.ZodType = config;
+
 type ParsedServer = Omit<ServerConfig, "weight">;
 
 /** A config whose strings are read, before defaults. */
@@ -165,85 +170,6 @@ export interface ParsedConfig extends Omit<EdgeConfig, "listen" | "backends" | "
 
 export interface ParsedBackend extends Omit<BackendInput, "servers"> {
   readonly servers?: readonly (ParsedServer | { readonly url: ParsedServer; readonly weight?: number })[];
-}
-
-/** Reads the shape alone; cross checks and defaults are `resolve.ts`. */
-export function parseShape(input: unknown): { value: ParsedConfig } | { problems: Problem[] } {
-  const result = config.safeParse(input, { reportInput: true });
-  if (result.success) return { value: result.data as unknown as ParsedConfig };
-  return { problems: result.error.issues.flatMap((issue) => explain(issue, [])) };
-}
-
-type Issue = z.core.$ZodIssue;
-
-function explain(issue: Issue, base: readonly PropertyKey[]): Problem[] {
-  const path = [...base, ...issue.path];
-  const one = (message: string): Problem[] => [{ path, message }];
-  switch (issue.code) {
-    case "invalid_union": {
-      // The branch that got furthest is the one that was meant.
-      const meant = issue.errors.find((branch) => !branch.some(isWrongKind));
-      if (meant) return meant.flatMap((inner) => explain(inner, path));
-      return one(`expected ${alternatives(path)}, got ${describeValue(issue.input)}`);
-    }
-    case "invalid_key":
-      return issue.issues.map(({ message }) => ({ path, message }));
-    case "unrecognized_keys":
-      return issue.keys.map((key) => ({
-        path: [...path, key],
-        message: `unknown field${suggestion(key, fieldsAt(path))}`,
-      }));
-    case "invalid_type":
-      if (issue.message.startsWith("must be ")) return one(issue.message);
-      if (issue.input === undefined) return one("missing");
-      return one(`expected ${EXPECTED[issue.expected] ?? issue.expected}, got ${describeValue(issue.input)}`);
-    case "invalid_value":
-      return one(
-        `expected one of ${issue.values.map((value) => JSON.stringify(value)).join(", ")}; got ${describeValue(issue.input)}`,
-      );
-    case "too_small":
-      return one(issue.origin === "string" ? "must not be empty" : issue.message);
-    case "too_big":
-      return one(issue.origin === "string" ? `must be at most ${issue.maximum} characters` : issue.message);
-    default:
-      return one(issue.message);
-  }
-}
-
-/** Whether a branch of a union was left at its door. */
-function isWrongKind({ path, code, message }: Issue): boolean {
-  return path.length === 0 && (code === "invalid_type" || message === NOT_AN_APP);
-}
-
-const EXPECTED: Record<string, string> = {
-  string: "a string",
-  boolean: "true or false",
-  array: "an array",
-  object: "an object",
-  record: "an object",
-};
-
-const alternatives = (path: readonly PropertyKey[]): string =>
-  path[0] === "hosts" ? "{ backend } or a Hono app" : "a URL or { url, weight }";
-
-/** The fields of the object at a path, found by walking the schema. */
-function fieldsAt(path: readonly PropertyKey[]): string[] {
-  let at: z.core.$ZodType[] = [config];
-  for (const key of path) at = at.flatMap(unwrap).flatMap((type) => step(type, key));
-  return at.flatMap(unwrap).flatMap((type) => (type instanceof z.ZodObject ? Object.keys(type.shape) : []));
-}
-
-function unwrap(type: z.core.$ZodType): z.core.$ZodType[] {
-  if (type instanceof z.ZodOptional) return unwrap(type.unwrap());
-  if (type instanceof z.ZodUnion) return type.options.flatMap(unwrap);
-  return [type];
-}
-
-function step(type: z.core.$ZodType, key: PropertyKey): z.core.$ZodType[] {
-  if (type instanceof z.ZodObject) return type.shape[String(key)] ? [type.shape[String(key)]] : [];
-  if (type instanceof z.ZodRecord) return [type.valueType];
-  if (type instanceof z.ZodArray) return [type.element];
-  return [];
 }
 
 /** The part of the config without code, for editors. */

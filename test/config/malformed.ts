@@ -254,6 +254,11 @@ export const MALFORMED: [what: string, input: unknown, line: string | RegExp][] 
     "limits.http2.maxStreams: must be a whole number from 1 to 2147483647, got 0",
   ],
   [
+    "a window that starts above its most",
+    { ...good, limits: { http2: { maxStreamWindowBytes: 65_535 } } },
+    "limits.http2.streamWindowBytes: (262144) must not be above maxStreamWindowBytes (65535)",
+  ],
+  [
     "an unknown limit",
     { ...good, limits: { maxHeader: 5 } },
     'limits.maxHeader: unknown field; did you mean "maxHeaders"?',

@@ -1,6 +1,7 @@
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { Hono } from "hono";
 import { describe, expect, test } from "vitest";
 import { resolveConfig } from "../../src/config/resolve.ts";
@@ -61,6 +62,45 @@ describe("a malformed config", () => {
 
   test("stays on one line whatever its values hold", () => {
     expect(problems(hosts({ "a\nb": { backend: "web" } }))).toEqual(['hosts["a\\nb"]: not a host name']);
+  });
+});
+
+describe("any input at all", () => {
+  const strange = fc.oneof(
+    fc.jsonValue(),
+    fc.anything(),
+    fc.constantFrom("http://[::1", "::", "a:b:c", "file:", "http://a:b@c", "\u0000", "xn--", "%00"),
+  );
+
+  test("is taken or refused with an EdgeError, never with another", () => {
+    const fields = ["listen", "storage", "location", "acme", "backends", "hosts", "trustedProxies", "limits"];
+    const anyConfig = fc.dictionary(
+      fc.constantFrom(...fields),
+      fc.oneof(strange, fc.dictionary(fc.string(), strange)),
+    );
+    fc.assert(
+      fc.property(fc.oneof(strange, anyConfig), (input) => {
+        for (const line of problems(input)) expect(line).not.toBe("");
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test("put into one place of a good config names that place or is taken", () => {
+    const places: [string, (value: unknown) => unknown][] = [
+      ["backends.web.servers[0]", (value) => servers(value)],
+      ["backends.web.health", (value) => backend({ health: value })],
+      ['hosts["a.example.test"]', (value) => hosts({ "a.example.test": value })],
+      ["trustedProxies", (value) => ({ ...good, trustedProxies: value })],
+      ["listen", (value) => ({ ...good, listen: value })],
+      ["limits", (value) => ({ ...good, limits: value })],
+    ];
+    fc.assert(
+      fc.property(fc.constantFrom(...places), strange, ([path, put], value) => {
+        for (const line of problems(put(value))) expect(line.startsWith(path), line).toBe(true);
+      }),
+      { numRuns: 500 },
+    );
   });
 });
 
