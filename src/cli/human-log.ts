@@ -6,7 +6,7 @@ import type { Log, LogFields, LogLevel } from "../log.ts";
 const REQUEST = "request";
 
 /** Told by the text that `skerry dev` prints itself. */
-const KNOWN = new Set(["edge.ready", "process.stopping", "process.stopped"]);
+const KNOWN = new Set(["edge.ready", "edge.draining", "edge.closed", "process.stopping"]);
 
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 

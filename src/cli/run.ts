@@ -37,7 +37,6 @@ export async function runEdge(config: ResolvedConfig, options: RunOptions = {}):
     log.info("process.stopping", { signal });
     await edge.drain();
     await edge.close();
-    log.info("process.stopped", { signal });
   } finally {
     process.removeListener("SIGHUP", reload.request);
     log.flush();
@@ -82,10 +81,7 @@ function reloader(log: Log, read: RunOptions["reload"]): Reloader {
     wanted = false;
     try {
       if (!read) log.warn("config.reload_ignored", { message: "there is no config file to read again" });
-      else {
-        await edge.reload(await read());
-        log.info("config.reloaded");
-      }
+      else await edge.reload(await read());
     } catch (error) {
       // Promise 6: a bad change is refused and the old one keeps running.
       log.error("config.refused", errorFields(error));

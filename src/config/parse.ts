@@ -113,10 +113,12 @@ export function parseBackendName(text: string): Parsed<string> {
     : { problem: "a backend's name is 1 to 63 letters, digits, dots, dashes and underscores" };
 }
 
-/** `file:` with a folder, `memory:`, or `nats://`. */
+/** `file:` with a folder, or `memory:`, which forgets everything at the end and is there for tests. */
 export function parseStorage(text: string): Parsed<string> {
-  if (text === "memory:" || /^file:.+/.test(text) || /^nats:\/\/./.test(text)) return { value: text };
+  if (text === "memory:" || /^file:.+/.test(text)) return { value: text };
   if (text === "file:") return { problem: 'no folder in "file:"; write "file:./certs"' };
-  const hint = text.includes(":") ? "" : `; did you mean ${quote(`file:${text}`)}?`;
-  return { problem: `neither file:FOLDER nor nats://…: ${quote(text)}${hint}` };
+  const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(text)?.[1];
+  // What follows the scheme stays out of the message: it may hold a password.
+  if (scheme !== undefined) return { problem: `"${scheme}:" is no kind of storage; write "file:./certs"` };
+  return { problem: `not file:FOLDER: ${quote(text)}; did you mean ${quote(`file:${text}`)}?` };
 }

@@ -128,7 +128,7 @@ export default {
     expect(curl(line, cwd)).toBe("hello from one.example.com\n");
     write("two.example.com");
     child.signal("SIGHUP");
-    await child.saw(/config\.reloaded/);
+    await child.saw(/edge\.reloaded/);
     expect(curl(line.replaceAll("one.", "two."), cwd)).toBe("hello from two.example.com\n");
     writeFileSync(join(cwd, "edge.ts"), "export default {{;");
     child.signal("SIGHUP");

@@ -53,7 +53,7 @@ describe.each(["node", "bun", "deno"] as const)("on %s", (runtime) => {
     expect(await ask()).toBe("one");
     writeFileSync(path, configOf(stamp("two")));
     edge.process.signal("SIGHUP");
-    await edge.process.saw(/"event":"config\.reloaded"/);
+    await edge.process.saw(/"event":"edge\.reloaded"/);
     expect(await ask()).toBe("two");
     writeFileSync(path, configOf(stamp("three")).replace("backend:", "backnd:"));
     edge.process.signal("SIGHUP");
@@ -66,7 +66,7 @@ describe.each(["node", "bun", "deno"] as const)("on %s", (runtime) => {
     expect(await ask()).toBe("two");
     writeFileSync(path, configOf(stamp("four")));
     edge.process.signal("SIGHUP");
-    await edge.process.saw(/"event":"config\.reloaded"[\s\S]*"event":"config\.reloaded"/);
+    await edge.process.saw(/"event":"edge\.reloaded"[\s\S]*"event":"edge\.reloaded"/);
     expect(await ask()).toBe("four");
     expect(await edge.stop()).toEqual({ code: 0, signal: undefined });
   });

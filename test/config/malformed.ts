@@ -196,7 +196,12 @@ export const MALFORMED: [what: string, input: unknown, line: string | RegExp][] 
   [
     "storage without file:",
     { ...good, storage: "./certs" },
-    'storage: neither file:FOLDER nor nats://…: "./certs"; did you mean "file:./certs"?',
+    'storage: not file:FOLDER: "./certs"; did you mean "file:./certs"?',
+  ],
+  [
+    "storage of an unknown kind",
+    { ...good, storage: "redis://:secret@a" },
+    'storage: "redis:" is no kind of storage; write "file:./certs"',
   ],
   [
     "no acme",
