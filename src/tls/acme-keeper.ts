@@ -33,6 +33,8 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
   let failure: CertificateFailure | undefined;
   /** Set after a failure. */
   let blockedUntil: number | undefined;
+  /** In a row: those that the CA counts, and those that it does not. */
+  let spentFailures = 0;
   let freeFailures = 0;
   let timer: Timer | undefined;
   let running: Promise<void> | undefined;
@@ -74,6 +76,7 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
     const failed = failure !== undefined;
     failure = undefined;
     blockedUntil = undefined;
+    spentFailures = 0;
     freeFailures = 0;
     if (!failed) return;
     await ledger.clear(host).catch((thrown: unknown) => {
@@ -99,19 +102,12 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
         unsaved = undefined;
         if (bundle && !isDue()) return;
         const entry = ignoreLedger ? undefined : await ledger.read(host);
-        if (entry && entry.nextAttemptAt > clock.wall()) {
-          const { failures, reason, message, failedAt } = entry;
+        if (entry) {
+          const { failures, reason, message, failedAt, nextAttemptAt } = entry;
+          spentFailures = failures;
           failure = { reason, message, at: failedAt, failures };
-          blockedUntil = entry.nextAttemptAt;
-          return;
-        }
-        if (entry && !failure) {
-          failure = {
-            reason: entry.reason,
-            message: entry.message,
-            at: entry.failedAt,
-            failures: entry.failures,
-          };
+          blockedUntil = nextAttemptAt;
+          if (nextAttemptAt > clock.wall()) return;
         }
         // An order whose certificate cannot be kept would be repeated after every restart.
         await storage.check();
@@ -143,15 +139,14 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
 
   const fail = async (thrown: unknown): Promise<void> => {
     const kind = failureKind(thrown);
-    const spentBefore = failure && failure.failures > 0 ? failure.failures : 0;
-    const failures = kind === "spent" ? spentBefore + 1 : ++freeFailures;
+    const failures = kind === "spent" ? ++spentFailures : ++freeFailures;
     const lifetimeMs = bundle && lifetimeOf(bundle);
     const wait = backoff({ kind, failures, thrown, lifetimeMs, random });
     const at = clock.wall();
     const reason = reasonOf(thrown);
     const message = messageOf(thrown);
     blockedUntil = at + wait;
-    failure = { reason, message, at, failures: kind === "spent" ? failures : spentBefore };
+    failure = { reason, message, at, failures };
     meters.renewed("failed");
     meters.failed(reason);
     const nextAttempt = iso(blockedUntil);

@@ -1,6 +1,7 @@
 /**
  * HTTP-01 (RFC 8555 §8.3) without shared state: the answer to a token is `token.thumbprint`, so every edge that knows
- * the account's key answers every challenge of its hosts, whichever edge began the order.
+ * the account's key answers every challenge of its hosts, whichever edge began the order. Issuers that share a challenge
+ * must therefore share their account's key.
  */
 
 export const CHALLENGE_PREFIX = "/.well-known/acme-challenge/";

@@ -70,6 +70,7 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
   let closing: Promise<void> | undefined;
 
   const ensurePlaceholder = (): Promise<void> => {
+    if (resolver.placeholderContext()) return Promise.resolve();
     placeholder ??= createPlaceholder(clock).then(
       (pair) => resolver.setPlaceholder(pair),
       (thrown: unknown) => {
