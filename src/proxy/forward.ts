@@ -17,7 +17,7 @@ import type { Lease, Server } from "../upstream/server.ts";
 import { clientHead, isLoop, maxForwards, requestHeaders, responseHeaders } from "./headers.ts";
 import { LeasedBody } from "./leased-body.ts";
 import { outcomeOf } from "./outcome.ts";
-import { MAX_REPLAY_BYTES, ReplayBody } from "./replay.ts";
+import { ReplayBody } from "./replay.ts";
 import { Upgrade } from "./upgrade.ts";
 import { acceptedFields, withKey } from "./websocket.ts";
 
@@ -117,7 +117,6 @@ class Forwarding implements UpstreamRequest, ResponseHandler {
   private readonly facts: PoolFacts;
   private readonly clock: Clock;
   private readonly answer: PromiseWithResolvers<Response>;
-  /** Set while the body may be needed again. */
   private readonly replay: ReplayBody | undefined;
   private lease: Lease | undefined;
   private tried: Server[] | undefined;
@@ -170,16 +169,13 @@ class Forwarding implements UpstreamRequest, ResponseHandler {
     if (hops !== undefined) headers = withHeader(headers, "Max-Forwards", String(hops - 1));
     if (this.protocol === "websocket") headers = withKey(headers);
     this.headers = headers;
-    const { body } = parts;
-    const keep = body !== undefined && (body.length === undefined || body.length <= MAX_REPLAY_BYTES);
-    this.replay = keep ? new ReplayBody(body) : undefined;
-    this.body = body;
+    this.replay = parts.body && new ReplayBody(parts.body);
+    this.body = undefined;
     exchange.onClose((error) => this.closed(error));
   }
 
   private get replayable(): boolean {
-    if (this.replay) return this.replay.replayable;
-    return this.body === undefined || !this.body.started;
+    return this.replay === undefined || this.replay.replayable;
   }
 
   attempt(): void {
@@ -295,8 +291,7 @@ class Forwarding implements UpstreamRequest, ResponseHandler {
   private fail(error: EdgeError): void {
     this.done = true;
     this.context.error = error;
-    if (this.replay) this.replay.abandon(error);
-    else this.body?.cancel(error);
+    this.replay?.abandon(error);
     this.refuse(error);
   }
 
@@ -318,7 +313,7 @@ class Forwarding implements UpstreamRequest, ResponseHandler {
     this.done = true;
     this.cancel?.(reason);
     this.lease?.settle("abandoned");
-    if (this.replay) this.replay.abandon(reason);
+    this.replay?.abandon(reason);
     this.refuse(reason);
   }
 }

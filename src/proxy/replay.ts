@@ -14,7 +14,7 @@ export const MAX_REPLAY_BYTES = 65_536;
 export class ReplayBody implements ByteSink {
   private readonly source: ByteSource;
   /** Undefined once more came than is kept. */
-  private kept: Uint8Array[] | undefined = [];
+  private kept: Uint8Array[] | undefined;
   private keptBytes = 0;
   private view: AttemptBody | undefined;
   private sink: ByteSink | undefined;
@@ -26,6 +26,8 @@ export class ReplayBody implements ByteSink {
 
   constructor(source: ByteSource) {
     this.source = source;
+    // Of a body that is known to be larger nothing is kept, so it can go elsewhere only while it is unread.
+    this.kept = source.length === undefined || source.length <= MAX_REPLAY_BYTES ? [] : undefined;
   }
 
   /** Whether another attempt can send the whole body. */

@@ -1,5 +1,5 @@
 /** Two byte streams made one: what comes from either goes to the other, at the pace of the slower. */
-import type { Clock } from "../clock.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import type { ByteStream } from "../exchange/stream.ts";
 
 /** How long a stream may take to send the rest after its partner is gone. */
@@ -9,7 +9,7 @@ const LINGER_MS = 1000;
  * Joins `a` and `b` until both are closed. A half-close is passed on and the other direction goes on; an error, or a
  * close without an end, destroys both.
  */
-export function splice(a: ByteStream, b: ByteStream, clock: Clock): void {
+export function splice(a: ByteStream, b: ByteStream, clock: Clock = systemClock): void {
   pipe(a, b, clock);
   pipe(b, a, clock);
   a.resume();
