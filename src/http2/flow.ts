@@ -1,0 +1,50 @@
+/** Flow control (RFC 9113 §5.2): the receiving half. The sending half is a plain number per stream and connection. */
+
+/** Half a window taken within this time means that the window, not the reader, sets the pace. */
+const GROW_WITHIN_MS = 250;
+
+/**
+ * What a peer may still send. It shrinks as bytes come, and is topped up only as the reader takes them, in steps of half
+ * a window. A reader that keeps up doubles the window until `max`, so that a long path fills without a guess at its
+ * delay; one that does not keep up never makes it grow.
+ */
+export class ReceiveWindow {
+  #size: number;
+  readonly #max: number;
+  #available: number;
+  #owed = 0;
+  #since = -GROW_WITHIN_MS;
+
+  constructor(size: number, max: number) {
+    this.#size = size;
+    this.#max = Math.max(size, max);
+    this.#available = size;
+  }
+
+  /** The window that is held open, in bytes. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** The peer sent `bytes`. False when it had no right to. */
+  receive(bytes: number): boolean {
+    this.#available -= bytes;
+    return this.#available >= 0;
+  }
+
+  /** The reader took `bytes`. Returns what a WINDOW_UPDATE should now give back, or 0 for not yet. */
+  consume(bytes: number, now: number): number {
+    this.#owed += bytes;
+    if (this.#owed * 2 < this.#size) return 0;
+    let give = this.#owed;
+    if (this.#size < this.#max && now - this.#since < GROW_WITHIN_MS) {
+      const grown = Math.min(this.#size * 2, this.#max);
+      give += grown - this.#size;
+      this.#size = grown;
+    }
+    this.#since = now;
+    this.#owed = 0;
+    this.#available += give;
+    return give;
+  }
+}
