@@ -15,6 +15,8 @@ export interface HostAppOptions {
    * error's own status) by then, so that outer middleware still sees an answer; the context's `error` is set too.
    */
   report?(error: EdgeError, context: RequestContext | undefined): void;
+  /** The answer that tells the client of an error. @default a problem document with the error's status and code */
+  answer?(error: EdgeError, context: RequestContext | undefined): Response;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: an app may be typed with any Env, and Hono's types are invariant in it
@@ -69,12 +71,12 @@ function reportingHandler(state: { options: HostAppOptions }): ErrorHandler<Edge
       const response = thrown.getResponse();
       return c.newResponse(response.body, response);
     }
-    const { host, report } = state.options;
+    const { host, report, answer } = state.options;
     const error = tagged(thrown, `a handler of ${host}`);
     const context = contextOf(c.req.raw);
     if (context) context.error = error;
     report?.(error, context);
-    return problemOf(error);
+    return answer?.(error, context) ?? problemOf(error);
   };
 }
 
