@@ -96,7 +96,9 @@ export function storageError(doing: "read" | "write", place: string, thrown: unk
 
 function userName(): string {
   try {
-    return userInfo().username;
+    const { username, uid } = userInfo();
+    // Bun 1.4 asks the environment, which may not know.
+    return username === "unknown" ? String(uid) : username;
   } catch {
     // A container's user may have no entry in /etc/passwd; its number says enough.
     return String(process.getuid?.() ?? "?");

@@ -1,4 +1,5 @@
 /** Storage in a folder of one machine: a file per value, readable by this user only. */
+import { randomBytes } from "node:crypto";
 import { chmod, readdir, readFile, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
@@ -97,7 +98,8 @@ export function openFilesystemStorage(root: string, options: FilesystemStorageOp
     },
 
     async check() {
-      const probe = join(base, `check${OWN_MARK}${process.pid}`);
+      // A name of its own: several hosts and edges may check at once.
+      const probe = join(base, `check${OWN_MARK}${randomBytes(12).toString("hex")}`);
       const wanted = new TextEncoder().encode(`skerry ${options.clock.wall()}`);
       try {
         await makeFolder(base);

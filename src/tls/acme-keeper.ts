@@ -115,10 +115,14 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
         const issued = await by.issue(host, AbortSignal.any([stop.signal, held]));
         const made = bundleFrom(issued, by.name);
         const event = bundle ? "renewed" : "obtained";
-        adopt(made, `certificate.${event}`);
-        meters.renewed(event);
-        log.debug("certificate.took", { host, tookMs: Math.round(clock.now() - began) });
-        await save(made);
+        try {
+          await save(made);
+        } finally {
+          // Visitors get it even where the disk does not take it; storing is tried again.
+          adopt(made, `certificate.${event}`);
+          meters.renewed(event);
+          log.debug("certificate.took", { host, tookMs: Math.round(clock.now() - began) });
+        }
       },
       stop.signal,
     );

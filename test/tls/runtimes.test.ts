@@ -95,6 +95,7 @@ describe.each(RUNTIMES)("on %s", (runtime, args) => {
     const { port } = (await first.event("listening")) as unknown as { port: number };
     expect(await first.event("started")).toMatchObject({ states: ["missing", "missing"] });
     await first.event("certificate.obtained", 2);
+    expect(first.lines.filter((line) => line.event === "certificate.failed")).toEqual([]);
     const ca = await pebble.root();
     for (const name of ["a.example.test", "b.example.test"]) {
       expect((await handshake(port, name, ca))?.subjectAltName).toBe(`DNS:${name}`);
