@@ -1,11 +1,14 @@
-import { defineConfig } from "vitest/config";
+import { defineConfig, type ViteUserConfig } from "vitest/config";
 
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: ["test/global-setup.ts"],
     // Two cores: suites that start servers of their own must not starve each other.
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },
 });
+
+export default config;

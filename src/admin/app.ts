@@ -13,16 +13,23 @@ export interface AdminSource {
   backends(): readonly BackendView[];
 }
 
+/** One host's certificate; whatever else the source knows of it is shown too. */
 export interface CertificateView {
   readonly host: string;
-  /** "valid", "expiring", "expired", "missing" or "own". */
-  readonly state: string;
-  readonly [field: string]: unknown;
+  readonly state: "valid" | "expiring" | "expired" | "missing";
 }
 
 export interface BackendView {
   readonly name: string;
-  readonly servers: readonly { readonly id: string; readonly state: string; readonly inFlight: number }[];
+  readonly servers: readonly ServerView[];
+}
+
+export interface ServerView {
+  readonly id: string;
+  readonly state: "available" | "ejected" | "probing" | "unhealthy";
+  readonly inFlight: number;
+  readonly latencyMs: number | undefined;
+  readonly weight: number;
 }
 
 /** Hosts that visitors cannot use as they should, each with why. */
@@ -33,8 +40,8 @@ function degraded(source: AdminSource): string[] {
     .map(({ host, state }) => `${host}: certificate ${state}`);
   const backends = source
     .backends()
-    .filter(({ servers }) => servers.length > 0 && servers.every(({ state }) => state === "ejected"))
-    .map(({ name }) => `${name}: every server is ejected`);
+    .filter(({ servers }) => servers.length > 0 && servers.every(({ state }) => state !== "available"))
+    .map(({ name }) => `${name}: no server is available`);
   return [...hosts, ...backends];
 }
 

@@ -1,6 +1,6 @@
 /** The `skerry` command: its subcommands, and how they fail. */
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { version } from "../version.ts";
 import { addCheck } from "./check.ts";
 import { addConfig } from "./config.ts";
 import { addDev } from "./dev.ts";
@@ -25,7 +25,7 @@ function createProgram(exit: (code: number) => void): Command {
     .description(
       "Your own edge network: HTTPS for your host names, middleware in TypeScript, balanced backends.",
     )
-    .version(packageVersion(), "-V, --version")
+    .version(version, "-V, --version")
     .exitOverride()
     .showSuggestionAfterError()
     .configureOutput({
@@ -55,10 +55,4 @@ function oneLine(text: string): string {
     .replace(/\s*\n\s*/g, " ")
     .replace(/\.$/, "");
   return `skerry: ${words}; see --help`;
-}
-
-/** The same relative path from the source and from the build. */
-function packageVersion(): string {
-  const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(manifest) as { version: string }).version;
 }

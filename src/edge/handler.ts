@@ -5,6 +5,7 @@ import type { Exchange } from "../exchange/exchange.ts";
 import { lazyRequest, setRequestContext } from "../exchange/web-request.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
+import type { Proxying } from "./proxying.ts";
 import { EdgeRequest } from "./request-context.ts";
 import { hostOf, type RouteTable } from "./routes.ts";
 import type { Trust } from "./trust.ts";
@@ -13,6 +14,7 @@ export interface HandlerOptions {
   readonly routes: () => RouteTable;
   readonly trust: () => Trust;
   readonly location: string;
+  readonly proxying: Proxying;
   readonly accessLog: () => boolean;
   readonly clock: Clock;
   readonly log: Log;
@@ -112,6 +114,7 @@ export function createHandler(options: HandlerOptions): (exchange: Exchange) => 
       options.location,
       clock.now(),
       options.trust(),
+      options.proxying,
     );
     inFlight++;
     exchange.onClose((error) => ended(request, error));
@@ -119,7 +122,10 @@ export function createHandler(options: HandlerOptions): (exchange: Exchange) => 
       const name = hostOf(authority);
       return failed(
         request,
-        new EdgeError("UNKNOWN_HOST", `no host "${name}" is configured`, { source: "downstream", status: 421 }),
+        new EdgeError("UNKNOWN_HOST", `no host "${name}" is configured`, {
+          source: "downstream",
+          status: 421,
+        }),
       );
     }
     try {

@@ -47,6 +47,9 @@ export function createPlainHandler(options: PlainOptions): (exchange: Exchange) 
     }
     const target = path === "*" ? "/" : path;
     const location = `https://${httpsAuthority(authority, options.https())}${target}`;
-    exchange.respond(text(308, "text/plain; charset=utf-8", ["Location", location]), Buffer.from("Use HTTPS.\n"));
+    exchange.respond(
+      text(308, "text/plain; charset=utf-8", ["Location", location]),
+      Buffer.from("Use HTTPS.\n"),
+    );
   };
 }

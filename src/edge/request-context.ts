@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { RequestContext } from "../exchange/context.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { getHeader } from "../exchange/headers.ts";
+import type { Proxying } from "./proxying.ts";
 import { clientAddress, type Trust } from "./trust.ts";
 
 /** Unique over restarts and edges by its random start; a counter behind it is cheaper than fresh randomness each time. */
@@ -16,6 +17,8 @@ export class EdgeRequest implements RequestContext {
   readonly host: string;
   readonly location: string;
   readonly startedAt: number;
+  /** How handlers reach the backends of the edge that this request came in by. */
+  readonly proxying: Proxying;
   readonly #trust: Trust;
   #requestId: string | undefined;
   #clientAddress: string | undefined;
@@ -26,12 +29,20 @@ export class EdgeRequest implements RequestContext {
   upstreamMs: number | undefined = undefined;
   error: unknown = undefined;
 
-  constructor(exchange: Exchange, host: string, location: string, startedAt: number, trust: Trust) {
+  constructor(
+    exchange: Exchange,
+    host: string,
+    location: string,
+    startedAt: number,
+    trust: Trust,
+    proxying: Proxying,
+  ) {
     this.exchange = exchange;
     this.host = host;
     this.location = location;
     this.startedAt = startedAt;
     this.#trust = trust;
+    this.proxying = proxying;
   }
 
   get peerTrusted(): boolean {

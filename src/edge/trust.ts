@@ -26,8 +26,7 @@ export function createTrust(ranges: readonly string[]): Trust {
     if (!address) return false;
     return parsed.some(
       ([network, bits]) =>
-        network.kind() === address.kind() &&
-        (address as ipaddr.IPv6).match([network as ipaddr.IPv6, bits]),
+        network.kind() === address.kind() && (address as ipaddr.IPv6).match([network as ipaddr.IPv6, bits]),
     );
   };
 }

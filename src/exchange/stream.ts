@@ -19,7 +19,8 @@ export interface ByteStream {
   on(event: "data", listener: (chunk: Buffer) => void): unknown;
   on(event: "end" | "drain" | "close", listener: () => void): unknown;
   on(event: "error", listener: (error: Error) => void): unknown;
-  removeListener(event: string, listener: (...args: never[]) => void): unknown;
+  // biome-ignore lint/suspicious/noExplicitAny: listeners of all events, whatever each is told
+  removeListener(event: string, listener: (...args: any[]) => void): unknown;
   removeAllListeners(event?: string): unknown;
   unshift(chunk: Uint8Array): unknown;
 }

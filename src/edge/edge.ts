@@ -1,0 +1,300 @@
+/** The composition root: everything an edge is made of meets here, and nowhere else. */
+import type { BackendView } from "../admin/app.ts";
+import { type Clock, type Random, systemClock, systemRandom } from "../clock.ts";
+import type { HostConfig, ListenAddress, ResolvedConfig } from "../config/config.ts";
+import { EdgeError } from "../errors.ts";
+import type { RequestContext } from "../exchange/context.ts";
+import type { Exchange } from "../exchange/exchange.ts";
+import { joinHeader } from "../exchange/headers.ts";
+import { installWebGlobals } from "../exchange/web-globals.ts";
+import { lazyResponse, sendResponse } from "../exchange/web-response.ts";
+import { createLog, type Log } from "../log.ts";
+import { createMetrics, type Metrics } from "../metrics.ts";
+import { backendApp, prepareApp } from "../middleware/host-app.ts";
+import { failExchange, problem } from "../proxy/problem.ts";
+import { splice } from "../proxy/splice.ts";
+import { runtimeName, runtimeVersion } from "../runtime.ts";
+import { createHttpChallenge } from "../tls/challenge.ts";
+import { createAcmeIssuer, type Issuer } from "../tls/issuer.ts";
+import { createCertificateManager } from "../tls/manager.ts";
+import { createPlaceholder } from "../tls/placeholder.ts";
+import { createResolver } from "../tls/resolver.ts";
+import { version } from "../version.ts";
+import { openAdmin } from "./admin-listener.ts";
+import type { Backend } from "./backends.ts";
+import { createConnections } from "./connections.ts";
+import { createHandler } from "./handler.ts";
+import { openPlainListener, openSecureListener } from "./listeners.ts";
+import { createPlainHandler } from "./plain.ts";
+import { createProxying, proxyHandler } from "./proxying.ts";
+import { createRouteTable, hostOf, type Route, type RouteTable } from "./routes.ts";
+import { openStorage } from "./storage.ts";
+import { createTrust, type Trust } from "./trust.ts";
+
+/** A running edge. */
+export interface Edge {
+  /** What it listens on, with the ports that the system gave for port 0. */
+  readonly addresses: {
+    readonly http: ListenAddress;
+    readonly https: ListenAddress;
+    readonly admin: ListenAddress;
+  };
+  /**
+   * Follows a changed config without dropping a connection. Listeners and storage stay as they are: a change there is
+   * refused with CONFIG_INVALID, and so is the whole config.
+   */
+  reload(config: ResolvedConfig): Promise<void>;
+  /** Stops accepting, and resolves when what was in flight is finished or `drainTimeoutMs` is over. Idempotent. */
+  drain(): Promise<void>;
+  /** Ends everything at once. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface EdgeOptions {
+  /** @default JSON lines on standard output */
+  readonly log?: Log;
+  /** @default a registry of this edge's own */
+  readonly metrics?: Metrics;
+  /** Where certificates come from. @default the config's ACME directory */
+  readonly issuer?: Issuer;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+/**
+ * Starts an edge, and resolves when it listens and serves every certificate that storage holds.
+ *
+ * @throws EdgeError LISTEN_FAILED, STORAGE_UNWRITABLE and the like, each with what to do about it
+ */
+export async function startEdge(config: ResolvedConfig, options: EdgeOptions = {}): Promise<Edge> {
+  const { clock = systemClock, random = systemRandom, metrics = createMetrics() } = options;
+  const log = options.log ?? createLog({ level: config.logLevel });
+  installWebGlobals();
+
+  const storage = openStorage(config.storage, { clock, log });
+  await storage.check();
+
+  let current = config;
+  let state: "starting" | "ready" | "draining" = "starting";
+  let trust: Trust = createTrust(config.trustedProxies);
+
+  const challenge = createHttpChallenge();
+  const resolver = createResolver();
+  const issuer =
+    options.issuer ??
+    (config.acme ? createAcmeIssuer({ config: config.acme, storage, challenge, clock }) : undefined);
+  const certificates = createCertificateManager({
+    hosts: config.hosts.values(),
+    storage,
+    issuer,
+    resolver,
+    clock,
+    random,
+    log,
+    metrics,
+  });
+  const proxying = createProxying({ clock, random, log, metrics });
+  proxying.backends.update(config.backends);
+
+  const offences = metrics.counter(
+    "skerry_limits_exceeded_total",
+    "Connections and requests cut off, by the limit or rule that they broke.",
+    ["reason"],
+  );
+  const handshakeErrors = metrics.counter("skerry_tls_handshake_errors_total", "Failed TLS handshakes.", [
+    "reason",
+  ]);
+  const connections = createConnections(() => current.limits.maxConnectionsPerClient);
+  metrics.gauge("skerry_connections", "Open downstream connections.", [], (gauge) =>
+    gauge.set(connections.size),
+  );
+
+  const report = (error: EdgeError, context: RequestContext | undefined): void => {
+    if (error.source === "upstream" || error.source === "downstream") return;
+    const { cause } = error;
+    log.error("middleware.failed", {
+      id: context?.requestId,
+      host: context?.host,
+      code: error.code,
+      message: error.message,
+      ...(cause instanceof Error && { stack: cause.stack }),
+    });
+  };
+  const answer = (error: EdgeError, context: RequestContext | undefined): Response => {
+    const accept = context && joinHeader(context.exchange.head.headers, "accept");
+    const { head, body } = problem(error, { accept, requestId: context?.requestId });
+    return lazyResponse(head, body);
+  };
+  const routeOf = (host: HostConfig): Route => {
+    const appOptions = { host: host.name, report, answer };
+    const { handler } = host;
+    switch (handler.kind) {
+      case "backend": {
+        const app = backendApp(proxyHandler(proxying, handler.backend), handler.use, appOptions);
+        return { host: host.name, app };
+      }
+      case "app":
+        prepareApp(handler.app, appOptions);
+        return { host: host.name, app: handler.app };
+      default:
+        return handler satisfies never;
+    }
+  };
+  const tableOf = ({ hosts }: ResolvedConfig): RouteTable =>
+    createRouteTable([...hosts.values()].map(routeOf));
+  let routes = tableOf(config);
+
+  const fail = (exchange: Exchange, error: EdgeError, context?: RequestContext): void =>
+    failExchange(exchange, error, context);
+  const onExchange = createHandler({
+    routes: () => routes,
+    trust: () => trust,
+    location: config.location,
+    proxying,
+    accessLog: () => current.accessLog,
+    clock,
+    log,
+    metrics,
+    send: (exchange, response) =>
+      sendResponse(exchange, response, (client, upgrade) => splice(client, upgrade.stream, clock)),
+    fail,
+  });
+  const onPlainExchange = createPlainHandler({
+    hasHost: (host) => routes.hosts.has(host),
+    challenge: (path) => challenge.answer(path),
+    https: () => https.address,
+    fail,
+  });
+  const common = {
+    limits: () => current.limits,
+    clock,
+    connections,
+    onOffence: (reason: string) => offences.inc({ reason }),
+  };
+
+  const placeholder = await createPlaceholder(clock);
+  resolver.setPlaceholder(placeholder);
+  const opened: { stop(): void }[] = [];
+  const open = async <L extends { stop(): void }>(opening: Promise<L>): Promise<L> => {
+    const listener = await opening;
+    opened.push(listener);
+    return listener;
+  };
+  const stopListening = (): void => {
+    for (const listener of opened) listener.stop();
+  };
+
+  let https: Awaited<ReturnType<typeof openSecureListener>>;
+  let http: Awaited<ReturnType<typeof openPlainListener>>;
+  let admin: Awaited<ReturnType<typeof openAdmin>>;
+  try {
+    https = await open(
+      openSecureListener({
+        ...common,
+        address: config.listen.https,
+        onExchange,
+        secureContext: (name) => resolver.secureContext(name),
+        placeholder: { key: placeholder.key, cert: placeholder.chain },
+        authorize: (serverName, authority) => serverName === "" || hostOf(authority) === serverName,
+        onHandshakeError: (reason) => handshakeErrors.inc({ reason }),
+      }),
+    );
+    http = await open(
+      openPlainListener(
+        { ...common, address: config.listen.http, onExchange: onPlainExchange },
+        "listen.http",
+      ),
+    );
+    admin = await open(
+      openAdmin({
+        ...common,
+        address: config.listen.admin,
+        metrics,
+        version,
+        location: config.location,
+        state: () => state,
+        certificates: () => certificates.status(),
+        backends: () => proxying.backends.all().map(backendView),
+        fail,
+      }),
+    );
+    // After the listeners, as the CA will knock on port 80 as soon as something is ordered.
+    await certificates.start();
+  } catch (thrown) {
+    stopListening();
+    await Promise.allSettled([certificates.close(), proxying.close(), storage.close()]);
+    throw thrown;
+  }
+  state = "ready";
+  const addresses = { http: http.address, https: https.address, admin: admin.address };
+  log.info("edge.ready", {
+    ...addresses,
+    hosts: config.hosts.size,
+    backends: config.backends.size,
+    location: config.location,
+    runtime: `${runtimeName} ${runtimeVersion}`,
+  });
+
+  let draining: Promise<void> | undefined;
+  let closing: Promise<void> | undefined;
+  const drain = async (): Promise<void> => {
+    state = "draining";
+    log.info("edge.draining", { connections: connections.size, timeoutMs: current.drainTimeoutMs });
+    https.stop();
+    http.stop();
+    const timeout = new Promise<"timeout">((resolve) => {
+      clock.after(current.drainTimeoutMs, () => resolve("timeout"));
+    });
+    if ((await Promise.race([connections.drain(), timeout])) === "timeout")
+      log.warn("edge.drain_timeout", { connections: connections.size });
+  };
+  const close = async (): Promise<void> => {
+    state = "draining";
+    stopListening();
+    connections.destroy();
+    admin.close();
+    await Promise.allSettled([certificates.close(), proxying.close()]);
+    await storage.close();
+    log.info("edge.closed");
+  };
+
+  return {
+    addresses,
+    async reload(next) {
+      refuseChange(current, next);
+      // Built before anything changes: a route that cannot be made leaves everything as it was.
+      const table = tableOf(next);
+      const nextTrust = createTrust(next.trustedProxies);
+      proxying.backends.update(next.backends);
+      current = next;
+      trust = nextTrust;
+      routes = table;
+      await certificates.setHosts(next.hosts.values());
+      log.info("edge.reloaded", { hosts: next.hosts.size, backends: next.backends.size });
+    },
+    drain: () => (draining ??= drain()),
+    close: () => (closing ??= close()),
+  };
+}
+
+function backendView({ pool }: Backend): BackendView {
+  const servers = pool.members().map(({ id, state, inFlight, latencyMs, weight }) => ({
+    id,
+    state,
+    inFlight,
+    latencyMs,
+    weight,
+  }));
+  return { name: pool.name, servers };
+}
+
+/** Sockets, folders and accounts are opened once; changing them needs a new process. */
+function refuseChange(before: ResolvedConfig, after: ResolvedConfig): void {
+  const fixed = ["listen", "storage", "location", "acme"] as const;
+  for (const field of fixed) {
+    if (JSON.stringify(before[field]) === JSON.stringify(after[field])) continue;
+    throw new EdgeError("CONFIG_INVALID", `${field}: a change takes a restart; the running config is kept`, {
+      source: "operator",
+    });
+  }
+}
