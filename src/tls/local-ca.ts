@@ -1,6 +1,7 @@
 /** A certificate authority of one's own, for `skerry dev` and for tests: its root is trusted by those who choose to. */
 import "reflect-metadata";
 import { X509Certificate as NodeCertificate, randomBytes } from "node:crypto";
+import { writeFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import {
   AuthorityKeyIdentifierExtension,
@@ -52,6 +53,12 @@ export async function openLocalCa(storage: Storage, clock: Clock): Promise<Local
 /** A CA that lives in memory only. */
 export async function createLocalCa(clock: Clock): Promise<LocalCa> {
   return localCa(await createRoot(clock), clock);
+}
+
+/** Writes the root's certificate to a file, for those who want to trust it; it holds no secret. Gives back the path. */
+export async function writeRoot(ca: LocalCa, path: string): Promise<string> {
+  await writeFile(path, ca.rootPem, { mode: 0o644 });
+  return path;
 }
 
 /** The local CA as an issuer, in place of one that speaks ACME. */

@@ -67,7 +67,8 @@ export function problemFrom(value: unknown, status: number, retryAfterMs?: numbe
 export function parseRetryAfter(value: string | undefined, wall: number): number | undefined {
   if (value === undefined) return undefined;
   if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
-  const at = Date.parse(value);
+  // Without the zone it is no HTTP date, and Date.parse would make one of almost anything ("-1" is in 2001).
+  const at = value.endsWith(" GMT") ? Date.parse(value) : Number.NaN;
   return Number.isNaN(at) ? undefined : Math.max(0, at - wall);
 }
 
