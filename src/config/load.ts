@@ -7,7 +7,7 @@ import { runtimeName } from "../runtime.ts";
 import type { ResolvedConfig } from "./config.ts";
 import { JsonSyntaxError, parseJson } from "./json.ts";
 import { type ResolveOptions, readFailure, resolveConfig } from "./resolve.ts";
-import { registerSelfImports } from "./self-import.ts";
+import { withSelfImports } from "./self-import.ts";
 
 /** Looked for in the working directory, in this order, where no file is named. */
 export const DEFAULT_FILES: readonly string[] = [
@@ -114,13 +114,12 @@ function readJson(text: string, name: string): unknown {
 let imports = 0;
 
 async function importDefault(path: string, name: string): Promise<unknown> {
-  registerSelfImports();
   // Every runtime keeps modules by their full specifier, so a new query means a new reading. Bun 1.4.5 leaves the query
   // of a file: URL out of that key, but not that of a path.
   const specifier = `${runtimeName === "bun" ? path : pathToFileURL(path).href}?reading=${++imports}`;
   let loaded: { default?: unknown };
   try {
-    loaded = (await import(specifier)) as { default?: unknown };
+    loaded = (await withSelfImports(() => import(specifier))) as { default?: unknown };
   } catch (error) {
     throw new EdgeError("CONFIG_INVALID", importFailure(error, path, name), { source: "operator" });
   }

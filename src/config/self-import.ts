@@ -5,6 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import * as nodeModule from "node:module";
+import { runtimeName } from "../runtime.ts";
 
 interface BunPluginHost {
   plugin(plugin: {
@@ -21,7 +22,7 @@ interface ResolveHooks {
     context: unknown,
     next: (specifier: string, context: unknown) => unknown,
   ): unknown;
-  load(url: string, context: unknown, next: (url: string, context: unknown) => unknown): unknown;
+  load?(url: string, context: unknown, next: (url: string, context: unknown) => unknown): unknown;
 }
 
 /** Where each specifier leads: our own exports beside this file, and Hono's as its package.json lists them. */
@@ -45,30 +46,55 @@ export function ownModules(): Map<string, string> {
 
 let registered = false;
 
-/** Registers the names above with the runtime's module loader. Idempotent; call before a config file is imported. */
-export function registerSelfImports(): void {
-  if (registered) return;
-  registered = true;
-  const modules = ownModules();
-  const bun = (globalThis as { Bun?: BunPluginHost }).Bun;
-  if (bun) {
-    // Bun 1.4.5 has no module.registerHooks, and its onResolve hooks do not see bare specifiers at run time.
-    bun.plugin({
-      name: "skerry",
-      setup(build) {
-        for (const [name, url] of modules)
-          build.module(name, async () => ({ exports: await import(url), loader: "object" }));
-      },
-    });
-    return;
+/** Runs `work`, in which a config file is imported, with the names above known to the runtime's module loader. */
+export async function withSelfImports<T>(work: () => Promise<T>): Promise<T> {
+  if (runtimeName === "deno") return withDenoHooks(work);
+  if (!registered) {
+    registered = true;
+    if (runtimeName === "bun") registerBun(ownModules());
+    else nodeHooks().registerHooks({ resolve: resolver(ownModules()) });
   }
-  const { registerHooks } = nodeModule as unknown as { registerHooks(hooks: ResolveHooks): void };
-  registerHooks({
-    resolve(specifier, context, next) {
-      const url = modules.get(specifier);
-      return url ? { url, shortCircuit: true } : next(specifier, context);
+  return work();
+}
+
+/** Bun 1.4.5 has no module.registerHooks, and its onResolve hooks do not see bare specifiers at run time. */
+function registerBun(modules: ReadonlyMap<string, string>): void {
+  const { Bun: bun } = globalThis as unknown as { Bun: BunPluginHost };
+  bun.plugin({
+    name: "skerry",
+    setup(build) {
+      for (const [name, url] of modules)
+        build.module(name, async () => ({ exports: await import(url), loader: "object" }));
     },
+  });
+}
+
+/**
+ * Deno 2.9.6 with hooks reads JSON that a CommonJS package requires as if it were code. So our own modules, which
+ * depend on such packages, are loaded before, and the hooks are gone again after.
+ */
+async function withDenoHooks<T>(work: () => Promise<T>): Promise<T> {
+  const modules = ownModules();
+  for (const [name, url] of modules) if (name.startsWith("skerry")) await import(url);
+  const hooks = nodeHooks().registerHooks({
+    resolve: resolver(modules),
     // Deno 2.9.6 forgets what `resolve` said of bare specifiers unless a load hook stands beside it.
     load: (url, context, next) => next(url, context),
   });
+  try {
+    return await work();
+  } finally {
+    hooks.deregister();
+  }
+}
+
+function resolver(modules: ReadonlyMap<string, string>): ResolveHooks["resolve"] {
+  return (specifier, context, next) => {
+    const url = modules.get(specifier);
+    return url ? { url, shortCircuit: true } : next(specifier, context);
+  };
+}
+
+function nodeHooks(): { registerHooks(hooks: ResolveHooks): { deregister(): void } } {
+  return nodeModule as unknown as ReturnType<typeof nodeHooks>;
 }
