@@ -6,6 +6,7 @@
  *
  * A request with `Expect: 100-continue` keeps its body back until the server answers, or for one second
  * (RFC 9110 §10.1.1). So a client downstream hears "100 Continue" from the server that is to have the body.
+ * A body that was not started when its request fails is left as it is, for a try elsewhere.
  */
 import type { Clock, Timer } from "../clock.ts";
 import { EdgeError, type Retry } from "../errors.ts";
@@ -137,7 +138,6 @@ class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, Swept {
     try {
       text = requestText(request);
     } catch (thrown) {
-      request.body?.cancel();
       handler.failed(thrown as EdgeError);
       this.#options.onIdle(this);
       return nothing;
@@ -202,7 +202,7 @@ class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, Swept {
     if (this.#request === undefined) return;
     this.#handler = undefined;
     this.#incoming = undefined;
-    this.#release(error);
+    this.#release(error ?? new EdgeError("CLIENT_CLOSED", "the request was cancelled"));
     this.destroy();
   }
 
@@ -332,7 +332,8 @@ class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, Swept {
       this.#expectTimer.cancel();
       this.#expectTimer = undefined;
     }
-    outgoing?.cancel(error);
+    // A body that nobody has started may still go to another server with this request.
+    if (outgoing?.source.started || error === undefined) outgoing?.cancel(error);
   }
 
   #end(): void {

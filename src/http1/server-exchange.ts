@@ -124,6 +124,7 @@ export class ServerExchange implements Exchange, OutgoingOwner {
     } else if (body instanceof Uint8Array) {
       if (body.length > 0) outbox.bytes(body);
       this.bytesSent = body.length;
+      outbox.send();
       this.bodySent();
     } else {
       this.#outgoing = new OutgoingBody(this, outbox, body, length);

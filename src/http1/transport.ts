@@ -1,4 +1,7 @@
-/** A keep-alive pool of HTTP/1.1 connections to one server: the connection used last is used next. */
+/**
+ * A keep-alive pool of HTTP/1.1 connections to one server: the connection used last is used next.
+ * A request that fails before its body was started leaves the body alone, so it can be sent elsewhere whole.
+ */
 import type { Clock } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
 import type { ResponseHandler, Transport, UpstreamRequest } from "../exchange/dispatch.ts";
@@ -108,7 +111,6 @@ export function createHttp1Transport(options: Http1TransportOptions): Http1Trans
         return;
       }
       entry.state = "over";
-      entry.request.body?.cancel();
       entry.handler.failed(connectError(error));
       openNext();
     });
@@ -129,21 +131,20 @@ export function createHttp1Transport(options: Http1TransportOptions): Http1Trans
       return;
     }
     entry.state = "over";
-    entry.request.body?.cancel(error);
     if (state === "waiting") waiting = waiting.filter((other) => other !== entry);
     else entry.cancel?.();
   }
 
   return {
     dispatch(request, handler) {
-      if (closing) return refuse(request, handler, "the server is being removed");
+      if (closing) return refuse(handler, "the server is being removed");
       let client = idle.pop();
       while (client?.closed) client = idle.pop();
       if (client !== undefined) return client.dispatch(request, handler);
       const entry: Waiting = { request, handler, cancel: undefined, state: "waiting" };
       if (clients.size + connecting < maxConnections) open(entry);
       else if (waiting.length < maxWaiting) waiting.push(entry);
-      else return refuse(request, handler, "too many requests wait for the server");
+      else return refuse(handler, "too many requests wait for the server");
       return (error) => giveUp(entry, error);
     },
     close() {
@@ -158,7 +159,7 @@ export function createHttp1Transport(options: Http1TransportOptions): Http1Trans
       closing = true;
       for (const entry of waiting.splice(0)) {
         entry.state = "over";
-        refuse(entry.request, entry.handler, "the server is being removed");
+        refuse(entry.handler, "the server is being removed");
       }
       for (const client of clients) client.destroy();
     },
@@ -172,11 +173,10 @@ export function createHttp1Transport(options: Http1TransportOptions): Http1Trans
 }
 
 /** Fails later, as every other failure does, so that callers have their cancel function first. */
-function refuse(request: UpstreamRequest, handler: ResponseHandler, message: string): () => void {
+function refuse(handler: ResponseHandler, message: string): () => void {
   let cancelled = false;
   queueMicrotask(() => {
     if (cancelled) return;
-    request.body?.cancel();
     handler.failed(
       new EdgeError("UPSTREAM_REFUSED", message, { source: "upstream", status: 503, retry: "any" }),
     );
