@@ -12,6 +12,12 @@ export interface UpstreamRequest {
   readonly authority: string;
   /** Final end-to-end fields without Host, Content-Length (unless `body` is given with it), Connection or Upgrade. */
   readonly headers: HeaderList;
+  /**
+   * Fields that differ from request to request (X-Request-Id), sent after `headers`. They stand apart so that `headers`
+   * can be the same array again, and what was derived from it be used again. Only for a {@link Transport} that
+   * `sendsExtra`.
+   */
+  readonly extra?: HeaderList | undefined;
   readonly body: ByteSource | undefined;
   /** Asks to switch to this protocol ("websocket"). */
   readonly protocol: string | undefined;
@@ -44,6 +50,8 @@ export interface Transport {
    * but sent no byte back `retry: "idempotent"`.
    */
   dispatch(request: UpstreamRequest, handler: ResponseHandler): (error?: EdgeError) => void;
+  /** Whether it sends {@link UpstreamRequest.extra}; without, callers put those fields into `headers`. @default false */
+  readonly sendsExtra?: boolean;
   /** Lets requests in flight finish, then closes; idempotent. */
   close(): Promise<void>;
 }

@@ -107,7 +107,9 @@ class Forwarding implements UpstreamRequest, ResponseHandler {
   readonly path: string;
   readonly scheme: "http" | "https";
   readonly authority: string;
-  readonly headers: HeaderList;
+  headers: HeaderList;
+  extra: HeaderList | undefined;
+  memo: Record<symbol, unknown> | undefined;
   body: ByteSource | undefined;
   readonly protocol: string | undefined;
 
@@ -117,6 +119,9 @@ class Forwarding implements UpstreamRequest, ResponseHandler {
   private readonly facts: PoolFacts;
   private readonly clock: Clock;
   private readonly answer: PromiseWithResolvers<Response>;
+  /** The fields without X-Request-Id; the same list again for a repeated head. */
+  private readonly base: HeaderList;
+  private readonly baseMemo: Record<symbol, unknown> | undefined;
   private readonly replay: ReplayBody | undefined;
   private lease: Lease | undefined;
   private tried: Server[] | undefined;
@@ -163,12 +168,15 @@ class Forwarding implements UpstreamRequest, ResponseHandler {
         peerTrusted: context.peerTrusted,
         clientAddress: context.clientAddress,
       },
-      context.requestId,
       parts.head?.memo,
     );
     if (hops !== undefined) headers = withHeader(headers, "Max-Forwards", String(hops - 1));
     if (this.protocol === "websocket") headers = withKey(headers);
+    this.base = headers;
+    this.baseMemo = parts.head?.memo;
     this.headers = headers;
+    this.extra = undefined;
+    this.memo = undefined;
     this.replay = parts.body && new ReplayBody(parts.body);
     this.body = undefined;
     exchange.onClose((error) => this.closed(error));
@@ -198,8 +206,15 @@ class Forwarding implements UpstreamRequest, ResponseHandler {
     this.startedAt = this.clock.now();
     if (this.replay) this.body = this.replay.attempt();
     this.cancel = undefined;
+    const { transport } = lease.server;
+    const own = ["X-Request-Id", context.requestId];
+    const apart = transport.sendsExtra === true;
+    this.headers = apart ? this.base : this.base.concat(own);
+    this.extra = apart ? own : undefined;
+    // What is derived from a list that never comes again is not worth keeping.
+    this.memo = apart ? this.baseMemo : undefined;
     const attempt = context.attempts;
-    const cancel = lease.server.transport.dispatch(this, this);
+    const cancel = transport.dispatch(this, this);
     // A transport may fail at once, and the next attempt be under way already.
     if (attempt === context.attempts && !this.done) this.cancel = cancel;
   }

@@ -123,7 +123,7 @@ interface Memo {
   readonly headers: HeaderList;
 }
 
-/** The fields for the server but X-Request-Id: end-to-end ones as received, then Via and who the client is. */
+/** End-to-end ones as received, then Via and who the client is. */
 function buildRequest(headers: HeaderList, facts: RequestFacts): HeaderList {
   const out: HeaderList = [];
   const named = namedFields(headers);
@@ -153,15 +153,14 @@ function buildRequest(headers: HeaderList, facts: RequestFacts): HeaderList {
 }
 
 /**
- * The final list for {@link UpstreamRequest.headers}. With a `memo` (the head's) a repeated head costs one copy.
+ * The list for {@link UpstreamRequest.headers}, but for X-Request-Id. With a `memo` (the head's) a repeated head gives the
+ * same list again; treat it as immutable.
  */
 export function requestHeaders(
   headers: HeaderList,
   facts: RequestFacts,
-  requestId: string,
   memo?: Record<symbol, unknown>,
 ): HeaderList {
-  let base: HeaderList;
   const known = memo?.[MEMO] as Memo | undefined;
   if (
     known !== undefined &&
@@ -169,14 +168,10 @@ export function requestHeaders(
     known.facts.peerTrusted === facts.peerTrusted &&
     known.facts.clientAddress === facts.clientAddress &&
     known.facts.via === facts.via
-  ) {
-    base = known.headers;
-  } else {
-    base = buildRequest(headers, facts);
-    if (memo) memo[MEMO] = { facts, headers: base } satisfies Memo;
-  }
-  const list = base.slice();
-  list.push("X-Request-Id", requestId);
+  )
+    return known.headers;
+  const list = buildRequest(headers, facts);
+  if (memo) memo[MEMO] = { facts, headers: list } satisfies Memo;
   return list;
 }
 
