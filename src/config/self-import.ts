@@ -16,14 +16,16 @@ interface BunPluginHost {
   }): void;
 }
 
-interface ResolveHooks {
+interface LoadHooks {
   resolve(
     specifier: string,
     context: unknown,
     next: (specifier: string, context: unknown) => unknown,
   ): unknown;
-  load?(url: string, context: unknown, next: (url: string, context: unknown) => unknown): unknown;
+  load?(url: string, context: unknown, next: (url: string, context: unknown) => object): unknown;
 }
+
+type RegisterHooks = (hooks: LoadHooks) => { deregister(): void };
 
 /** Where each specifier leads: our own exports beside this file, and Hono's as its package.json lists them. */
 export function ownModules(): Map<string, string> {
@@ -46,20 +48,37 @@ export function ownModules(): Map<string, string> {
 
 let registered = false;
 
-/** Runs `work`, in which a config file is imported, with the names above known to the runtime's module loader. */
-export async function withSelfImports<T>(work: () => Promise<T>): Promise<T> {
-  if (runtimeName === "deno") return withDenoHooks(work);
-  if (!registered) {
-    registered = true;
-    if (runtimeName === "bun") registerBun(ownModules());
-    else nodeHooks().registerHooks({ resolve: resolver(ownModules()) });
+/** Runs `load`, which imports a module; in that and in what it imports, the names above mean this program. */
+export async function withSelfImports<T>(load: () => Promise<T>): Promise<T> {
+  const modules = ownModules();
+  switch (runtimeName) {
+    case "bun":
+      if (!registered) registerWithBun(modules);
+      registered = true;
+      return load();
+    case "node":
+      if (!registered) registerHooks({ resolve: resolver(modules) });
+      registered = true;
+      return load();
+    case "deno":
+      return loadOnDeno(load, modules);
+    default:
+      return runtimeName satisfies never;
   }
-  return work();
+}
+
+const { registerHooks } = nodeModule as unknown as { registerHooks: RegisterHooks };
+
+function resolver(modules: ReadonlyMap<string, string>): LoadHooks["resolve"] {
+  return (specifier, context, next) => {
+    const url = modules.get(specifier);
+    return url ? { url, shortCircuit: true } : next(specifier, context);
+  };
 }
 
 /** Bun 1.4.5 has no module.registerHooks, and its onResolve hooks do not see bare specifiers at run time. */
-function registerBun(modules: ReadonlyMap<string, string>): void {
-  const { Bun: bun } = globalThis as unknown as { Bun: BunPluginHost };
+function registerWithBun(modules: ReadonlyMap<string, string>): void {
+  const bun = (globalThis as unknown as { Bun: BunPluginHost }).Bun;
   bun.plugin({
     name: "skerry",
     setup(build) {
@@ -70,31 +89,22 @@ function registerBun(modules: ReadonlyMap<string, string>): void {
 }
 
 /**
- * Deno 2.9.6 with hooks reads JSON that a CommonJS package requires as if it were code. So our own modules, which
- * depend on such packages, are loaded before, and the hooks are gone again after.
+ * Deno 2.9.5 forgets what `resolve` said of bare specifiers unless a load hook stands beside it, and with a load hook it
+ * takes required JSON for code and loses its way in some CommonJS packages. So this program is loaded first, without
+ * hooks, and they stay only while `load` runs.
  */
-async function withDenoHooks<T>(work: () => Promise<T>): Promise<T> {
-  const modules = ownModules();
+async function loadOnDeno<T>(load: () => Promise<T>, modules: ReadonlyMap<string, string>): Promise<T> {
   for (const [name, url] of modules) if (name.startsWith("skerry")) await import(url);
-  const hooks = nodeHooks().registerHooks({
+  const hooks = registerHooks({
     resolve: resolver(modules),
-    // Deno 2.9.6 forgets what `resolve` said of bare specifiers unless a load hook stands beside it.
-    load: (url, context, next) => next(url, context),
+    load: (url, context, next) => {
+      const loaded = next(url, context);
+      return url.endsWith(".json") ? { ...loaded, format: "json" } : loaded;
+    },
   });
   try {
-    return await work();
+    return await load();
   } finally {
     hooks.deregister();
   }
-}
-
-function resolver(modules: ReadonlyMap<string, string>): ResolveHooks["resolve"] {
-  return (specifier, context, next) => {
-    const url = modules.get(specifier);
-    return url ? { url, shortCircuit: true } : next(specifier, context);
-  };
-}
-
-function nodeHooks(): { registerHooks(hooks: ResolveHooks): { deregister(): void } } {
-  return nodeModule as unknown as ReturnType<typeof nodeHooks>;
 }
