@@ -249,7 +249,7 @@ export abstract class Http2Connection implements FrameListener, Turned {
   }
 
   writeReset(stream: Http2Stream, code: number): void {
-    this.#recent.add(stream.id, true);
+    this.#recent.add(stream.id, "reset by us");
     this.output.rstStream(stream.id, code);
     this.schedule();
   }
@@ -387,10 +387,10 @@ export abstract class Http2Connection implements FrameListener, Turned {
         this.#settings(flags, id, bytes, start, end);
         return;
       case PUSH_PROMISE: // A client must not push, and we never allow a server to (RFC 9113 §8.4).
-      {
-        this.fail(PROTOCOL_ERROR, "PUSH_PROMISE", "h2_protocol");
-        return;
-      }
+        {
+          this.fail(PROTOCOL_ERROR, "PUSH_PROMISE", "h2_protocol");
+          return;
+        }
       case PING:
         this.#ping(flags, id, bytes, start, end);
         return;
@@ -403,8 +403,8 @@ export abstract class Http2Connection implements FrameListener, Turned {
       case CONTINUATION:
         this.#continuation(flags, id, bytes, start, end);
         return;
-      default: // RFC 9113 §5.5: unknown frames are ignored, but not in any number.
-      {
+      default: {
+        // RFC 9113 §5.5: unknown frames are ignored, but not in any number.
         this.offend(this.guard.empty());
         return;
       }
@@ -470,10 +470,15 @@ export abstract class Http2Connection implements FrameListener, Turned {
 
   /** A frame for a stream that is over. */
   #onClosedStream(id: number): void {
+    const ending = this.#recent.find(id);
     // What was under way when we reset it is not the peer's fault (RFC 9113 §5.1).
-    if (this.#recent.find(id) === "reset by us") return;
+    if (ending === "reset by us") return;
+    if (ending === "ended") {
+      this.fail(STREAM_CLOSED, `a frame on stream ${id}, which has ended`, "h2_protocol");
+      return;
+    }
     this.output.rstStream(id, STREAM_CLOSED);
-    this.#recent.add(id, true);
+    this.#recent.add(id, "reset by us");
     this.offend(this.guard.reset());
   }
 
@@ -568,19 +573,16 @@ export abstract class Http2Connection implements FrameListener, Turned {
 
   /** A stream that never came to be was refused by us. */
   protected refused(id: number): void {
-    this.#recent.add(id, true);
+    this.#recent.add(id, "reset by us");
   }
 
   /** A header block that is not for a live stream of ours: decoded for the table's sake, then judged. */
   protected headersForNone(id: number, bytes: Buffer, start: number, end: number): void {
     this.decoder.decode(bytes, start, end, [], 0, 0);
-    const how = this.#recent.find(id);
-    if (how === "reset by us") return;
-    this.fail(
-      how === undefined ? PROTOCOL_ERROR : STREAM_CLOSED,
-      `HEADERS on stream ${id}, which is over`,
-      "h2_protocol",
-    );
+    // An id that nobody used was skipped, and may not be used any more (RFC 9113 §5.1.1).
+    if (this.#recent.find(id) === undefined) {
+      this.fail(PROTOCOL_ERROR, `HEADERS on stream ${id}, below an earlier one`, "h2_protocol");
+    } else this.#onClosedStream(id);
   }
 
   #priority(id: number, bytes: Buffer, start: number, end: number): void {
@@ -629,7 +631,7 @@ export abstract class Http2Connection implements FrameListener, Turned {
     }
     const stream = this.streams.get(id);
     if (stream !== undefined) {
-      this.#recent.add(id, false);
+      this.#recent.add(id, "reset by peer");
       this.streamReset(stream, readUint32(bytes, start));
     }
     this.offend(this.guard.reset());
@@ -790,7 +792,7 @@ export abstract class Http2Connection implements FrameListener, Turned {
   forget(stream: Http2Stream): void {
     if (!this.streams.delete(stream.id)) return;
     stream.dead = true;
-    this.#recent.add(stream.id, false);
+    this.#recent.add(stream.id, "ended");
     if (this.streams.size === 0) this.idleSince = this.now;
     this.streamGone(stream);
   }
