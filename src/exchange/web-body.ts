@@ -52,7 +52,10 @@ export class WebBody implements ByteSink {
   #feed: BodyContent | undefined;
   #stream: ReadableStream<Uint8Array> | undefined;
   #controller: ReadableByteStreamController | undefined;
+  /** Taken or read as a whole. */
   #used: boolean;
+  /** Read or cancelled by its stream. */
+  #pulled: boolean;
   #started: boolean;
 
   constructor(content: BodyContent) {
@@ -61,13 +64,14 @@ export class WebBody implements ByteSink {
     this.#stream = undefined;
     this.#controller = undefined;
     this.#used = false;
+    this.#pulled = false;
     this.#started = false;
   }
 
   /** `bodyUsed`: whether anything was read or cancelled. */
   get used(): boolean {
     const content = this.#content;
-    return content instanceof NativeResponse ? content.bodyUsed : this.#used;
+    return this.#used || (content instanceof NativeResponse ? content.bodyUsed : this.#pulled);
   }
 
   /** Neither read nor being read. */
@@ -111,6 +115,7 @@ export class WebBody implements ByteSink {
     const content = this.#content;
     if (content instanceof NativeResponse) {
       if (!this.untouched) throw new TypeError("the body was read already, or is being read");
+      this.#used = true;
       return content.body ?? new Uint8Array(0);
     }
     this.#claim();
@@ -153,7 +158,7 @@ export class WebBody implements ByteSink {
   }
 
   pull(controller: ReadableByteStreamController): void {
-    this.#used = true;
+    this.#pulled = true;
     const feed = this.#feed!;
     if (this.#started) {
       if (isSource(feed)) feed.resume();
@@ -166,7 +171,7 @@ export class WebBody implements ByteSink {
   }
 
   cancel(reason: unknown): void {
-    this.#used = true;
+    this.#pulled = true;
     const feed = this.#feed!;
     if (isSource(feed)) feed.cancel(cancelError(reason));
   }

@@ -1,11 +1,8 @@
 /** Makes the lazy classes the ones that code on the edge gets by `new Response`, `new Request` and `fetch`. */
-import type { ByteSource } from "./body.ts";
-import { bytesSource } from "./body.ts";
-import { bodyOf } from "./web-body.ts";
 import { NativeRequest, nativeFetch } from "./web-native.ts";
-import { inherit, isLazyRequest } from "./web-request.ts";
+import { inherit, isLazyRequest, takeBody } from "./web-request.ts";
 import { EdgeResponse } from "./web-response.ts";
-import { sourceOf, streamOf } from "./web-stream.ts";
+import { streamOf } from "./web-stream.ts";
 
 const INIT_FIELDS = [
   "method",
@@ -21,12 +18,6 @@ const INIT_FIELDS = [
   "referrerPolicy",
 ] as const;
 
-/** Moves the body of a request to the one made from it: the first counts as read, as the standard has it. */
-function moveBody(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
-  const taken: unknown = bodyOf(body)?.take() ?? sourceOf(body);
-  return streamOf(taken instanceof Uint8Array ? bytesSource(taken) : (taken as ByteSource));
-}
-
 /** An init that makes of `new Request(input.url, init)` what `new Request(input, init)` says. */
 function initFrom(input: Request, init: RequestInit): RequestInit {
   const merged: Record<string, unknown> = {
@@ -37,7 +28,10 @@ function initFrom(input: Request, init: RequestInit): RequestInit {
   for (const field of INIT_FIELDS) if (init[field] !== undefined) merged[`${field}`] = init[field];
   const mayHaveBody = merged.method !== "GET" && merged.method !== "HEAD";
   if (init.body !== undefined && init.body !== null) merged.body = init.body;
-  else if (mayHaveBody && input.body !== null) merged.body = moveBody(input.body);
+  else if (mayHaveBody) {
+    const body = takeBody(input);
+    if (body) merged.body = streamOf(body);
+  }
   if (merged.body !== undefined) merged.duplex = "half";
   return merged;
 }

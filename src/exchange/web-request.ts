@@ -89,19 +89,19 @@ class LazyRequest {
     request.#context = context;
   }
 
+  /** Takes the body: whoever reads it from the request afterwards fails. Throws TypeError where it was read. */
+  static takeBody(request: LazyRequest): ByteSource | undefined {
+    const taken = request.#content()?.take();
+    if (taken === undefined) return undefined;
+    if (taken instanceof Uint8Array) return bytesSource(taken);
+    return taken instanceof ReadableStream ? sourceOf(taken) : taken;
+  }
+
   /** What to forward: the body is taken, so that nobody reads it twice. Throws TypeError where it was read. */
   static partsOf(request: LazyRequest): RequestParts {
-    const { head, body } = request.#exchange;
+    const { head } = request.#exchange;
     const final = request.#headers ? changedHead(head, request.#headers) : head;
-    let source = body;
-    if (request.#body) {
-      const taken = request.#body.take();
-      source = taken instanceof Uint8Array ? bytesSource(taken) : "start" in taken ? taken : sourceOf(taken);
-    } else if (body) {
-      // Touched from here on: a later read must fail as it does with a standard request.
-      request.#body = new WebBody(body);
-      request.#body.take();
-    }
+    const source = LazyRequest.takeBody(request);
     const { method, path, authority, scheme, headers, protocol } = final;
     return { method, path, authority, scheme, headers, body: source, protocol, head: final };
   }
@@ -205,6 +205,11 @@ export function lazyRequest(exchange: Exchange): Request {
 
 export function isLazyRequest(request: object): boolean {
   return LazyRequest.is(request);
+}
+
+/** Takes the body of a lazy request, to be that of another. Throws TypeError where it was read. */
+export function takeBody(request: Request): ByteSource | undefined {
+  return LazyRequest.is(request) ? LazyRequest.takeBody(request) : undefined;
 }
 
 /** What a request made from another (`new Request(c.req.raw, …)`) stems from. */

@@ -43,6 +43,7 @@ interface Content {
 const CHANGED = Symbol("changed");
 const NONE: HeaderChanges = [];
 const TEXT: HeaderChanges = ["+", "content-type", "text/plain;charset=UTF-8"];
+const FORM: HeaderChanges = ["+", "content-type", "application/x-www-form-urlencoded;charset=UTF-8"];
 const JSON_TYPE: HeaderChanges = ["+", "content-type", "application/json"];
 const REASON = /^[\t\x20-\x7e\x80-\xff]*$/;
 const DIGITS = /^[0-9]{1,15}$/;
@@ -80,6 +81,8 @@ function checkReason(value: unknown): string {
 
 function contentFrom(init: unknown): Content {
   if (typeof init === "string") return { body: new WebBody(init), type: TEXT };
+  if (typeof init !== "object" && typeof init !== "function") return contentFrom(`${init}`);
+  if (init instanceof URLSearchParams) return { body: new WebBody(init.toString()), type: FORM };
   if (init instanceof ReadableStream) {
     const known = bodyOf(init);
     if (known?.untouched) return { body: known, type: NONE };
@@ -89,7 +92,7 @@ function contentFrom(init: unknown): Content {
     const bytes = new Uint8Array(init.buffer, init.byteOffset, init.byteLength).slice();
     return { body: new WebBody(bytes), type: NONE };
   }
-  // Blobs, forms, streams of others and what is yet to become text: the runtime knows best, and refuses what it must.
+  // Blobs, forms, streams of others and whatever has a toString: the runtime knows best.
   const native = new NativeResponse(init as BodyInit);
   const type = native.headers.get("content-type");
   return { body: new WebBody(native), type: type === null ? NONE : ["+", "content-type", type] };

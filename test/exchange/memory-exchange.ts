@@ -15,6 +15,7 @@ export interface MemoryExchange extends Exchange {
   readonly client: ByteStream;
   readonly accepted: HeaderList | undefined;
   /** What the client would see of the body; rejects where it was cut short. */
+  bytes(): Promise<Uint8Array>;
   text(): Promise<string>;
   /** Ends the exchange as the engine would. */
   finish(error?: EdgeError): void;
@@ -47,6 +48,11 @@ export function memoryExchange(options: MemoryExchangeOptions = {}): MemoryExcha
     if (closed) return;
     closed = true;
     for (const listener of listeners) listener(error);
+  };
+  const bytes = async (): Promise<Uint8Array> => {
+    const content = answer?.body;
+    if (content === undefined) return new Uint8Array(0);
+    return content instanceof Uint8Array ? content : collect(content);
   };
   return {
     version: "1.1",
@@ -95,11 +101,8 @@ export function memoryExchange(options: MemoryExchangeOptions = {}): MemoryExcha
     get accepted() {
       return accepted;
     },
-    async text() {
-      const content = answer?.body;
-      if (content === undefined) return "";
-      return Buffer.from(content instanceof Uint8Array ? content : await collect(content)).toString();
-    },
+    bytes,
+    text: async () => Buffer.from(await bytes()).toString(),
     finish,
   };
 }

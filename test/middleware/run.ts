@@ -11,6 +11,7 @@ export interface Ran {
   readonly exchange: MemoryExchange;
   readonly context: RequestContext;
   readonly status: number;
+  readonly bytes: Uint8Array;
   readonly text: string;
   header(name: string): string | undefined;
 }
@@ -45,11 +46,13 @@ export async function run(app: App, options: RunOptions = {}): Promise<Ran> {
   setRequestContext(request, context);
   sendResponse(exchange, await app.fetch(request));
   const headers = exchange.answer?.head.headers ?? [];
+  const bytes = await exchange.bytes();
   return {
     exchange,
     context,
     status: exchange.status,
-    text: await exchange.text(),
+    bytes,
+    text: Buffer.from(bytes).toString(),
     header: (name) => getHeader(headers, name),
   };
 }
