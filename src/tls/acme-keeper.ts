@@ -6,7 +6,14 @@ import { backoff, failureKind } from "./backoff.ts";
 import { type Bundle, bundleOf } from "./bundle.ts";
 import { renewalTime } from "./certificate.ts";
 import type { IssuedCertificate, Issuer } from "./issuer.ts";
-import { type CertificateFailure, certificateState, iso, type Keeper, type KeeperParts } from "./keeper.ts";
+import {
+  type CertificateFailure,
+  certificateState,
+  createExpiryAlarm,
+  iso,
+  type Keeper,
+  type KeeperParts,
+} from "./keeper.ts";
 import { type Ledger, reasonOf } from "./ledger.ts";
 import type { Limiter } from "./limiter.ts";
 import type { Vault } from "./vault.ts";
@@ -25,6 +32,7 @@ const LONGEST_SLEEP_MS = 3_600_000;
 
 export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
   const { clock, random, log, meters, resolver, storage, vault, ledger, issuer, limiter } = parts;
+  const alarm = createExpiryAlarm(host, parts);
   const stop = new AbortController();
   let bundle: Bundle | undefined;
   /** Obtained and served, but not stored yet. */
@@ -155,10 +163,6 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
     meters.failed(reason);
     const nextAttempt = iso(blockedUntil);
     log.error("certificate.failed", { host, reason, failures, nextAttempt, ...errorFields(thrown) });
-    const state = certificateState(bundle, at);
-    if (bundle && state !== "valid") {
-      log.warn("certificate.expiring", { host, state, notAfter: iso(bundle.notAfter), nextAttempt });
-    }
     if (kind === "free" || !issuer) return;
     const entry = {
       issuer: issuer.name,
@@ -189,6 +193,7 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
     } catch (thrown) {
       if (!stop.signal.aborted) await fail(thrown);
     }
+    alarm(bundle);
   };
 
   const wake = (): void => {

@@ -4,19 +4,25 @@ import type { Timer } from "../clock.ts";
 import type { HostTlsConfig } from "../config/config.ts";
 import { EdgeError, errorFields, messageOf } from "../errors.ts";
 import { type Bundle, bundleOf, checkServable } from "./bundle.ts";
-import { type CertificateFailure, certificateState, iso, type Keeper, type KeeperParts } from "./keeper.ts";
+import {
+  type CertificateFailure,
+  certificateState,
+  createExpiryAlarm,
+  iso,
+  type Keeper,
+  type KeeperParts,
+} from "./keeper.ts";
 import { reasonOf } from "./ledger.ts";
 
 /** How often the files' dates are looked at. */
 const POLL_MS = 30_000;
-const DAY_MS = 86_400_000;
 
 export function keepFiles(host: string, files: HostTlsConfig, parts: KeeperParts): Keeper {
   const { clock, log, meters, resolver } = parts;
   let bundle: Bundle | undefined;
   let failure: CertificateFailure | undefined;
   let seen = "";
-  let warnedAt = Number.NEGATIVE_INFINITY;
+  const alarm = createExpiryAlarm(host, parts);
   let timer: Timer | undefined;
   let running: Promise<void> | undefined;
   let closed = false;
@@ -56,18 +62,10 @@ export function keepFiles(host: string, files: HostTlsConfig, parts: KeeperParts
     }
   };
 
-  /** Once a day: nobody but the operator can renew it. */
-  const warnOfExpiry = (): void => {
-    const state = certificateState(bundle, clock.wall());
-    if (!bundle || state === "valid" || clock.now() - warnedAt < DAY_MS) return;
-    warnedAt = clock.now();
-    log.warn("certificate.expiring", { host, state, notAfter: iso(bundle.notAfter), file: files.certPath });
-  };
-
   const look = async (): Promise<void> => {
     try {
       await read();
-      warnOfExpiry();
+      alarm(bundle);
     } catch (thrown) {
       const reason = reasonOf(thrown);
       const message = messageOf(thrown);

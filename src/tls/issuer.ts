@@ -144,19 +144,26 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
   return {
     name,
     async prepare(signal) {
-      await once(() => accounts.ensure(signal), "any");
+      await guard(() => accounts.ensure(signal), "any", signal);
     },
     async issue(host, signal) {
-      const { connection, order } = await once(() => begin(host, signal), "any");
-      return once(async () => {
-        await validate(connection, order, host, signal);
-        const pair = await collect(connection, order, host, signal);
-        // A certificate for another name or key must never replace one that works.
-        const what = `${host}: the certificate from ${name}`;
-        checkServable(bundleOf(pair, { host, issuer: name, generation: 0, obtainedAt: wall() }, what), what);
-        const id = ariId(pair.chain);
-        return { ...pair, ...(id !== undefined && { ariId: id }) };
-      }, "never");
+      const { connection, order } = await guard(() => begin(host, signal), "any", signal);
+      return guard(
+        async () => {
+          await validate(connection, order, host, signal);
+          const pair = await collect(connection, order, host, signal);
+          // A certificate for another name or key must never replace one that works.
+          const what = `${host}: the certificate from ${name}`;
+          checkServable(
+            bundleOf(pair, { host, issuer: name, generation: 0, obtainedAt: wall() }, what),
+            what,
+          );
+          const id = ariId(pair.chain);
+          return { ...pair, ...(id !== undefined && { ariId: id }) };
+        },
+        "never",
+        signal,
+      );
     },
   };
 }
@@ -173,17 +180,17 @@ export function issuerName(directory: string): string {
 }
 
 /** Turns what is not ours into an EdgeError, and says whether anything was spent at the CA. */
-async function once<T>(work: () => Promise<T>, retry: "any" | "never"): Promise<T> {
+async function guard<T>(work: () => Promise<T>, retry: "any" | "never", signal: AbortSignal): Promise<T> {
   try {
     return await work();
   } catch (thrown) {
+    if (signal.aborted) throw signal.reason;
     if (thrown instanceof EdgeError) {
       const { code, message, source, status, cause } = thrown;
       const transient = ["ACME_UNREACHABLE", "ACME_TIMEOUT"].includes(code) || isServerFault(cause);
       if (!transient || retry === thrown.retry) throw thrown;
       throw new EdgeError(code, message, { source, status, retry, cause });
     }
-    if (thrown instanceof Error && thrown.name === "AbortError") throw thrown;
     throw new EdgeError("ACME_PROBLEM", thrown instanceof Error ? thrown.message : String(thrown), {
       source: "ca",
       retry: "never",

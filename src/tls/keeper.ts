@@ -93,5 +93,23 @@ export function certificateState(bundle: Bundle | undefined, wall: number): Cert
   return wall >= (renewalStart(bundle) + bundle.notAfter) / 2 ? "expiring" : "valid";
 }
 
+const DAY_MS = 86_400_000;
+
+/** Logs `certificate.expiring` for a certificate whose renewal is overdue: once a day, or oftener where it lives shortly. */
+export function createExpiryAlarm(
+  host: string,
+  { clock, log }: KeeperParts,
+): (bundle: Bundle | undefined) => void {
+  let saidAt = Number.NEGATIVE_INFINITY;
+  return (bundle) => {
+    const state = certificateState(bundle, clock.wall());
+    if (!bundle || state === "valid") return;
+    const { issuer, notBefore, notAfter } = bundle;
+    if (clock.now() - saidAt < Math.min(DAY_MS, (notAfter - notBefore) / 20)) return;
+    saidAt = clock.now();
+    log.warn("certificate.expiring", { host, state, issuer, notAfter: iso(notAfter) });
+  };
+}
+
 /** Dates for people, in logs. */
 export const iso = (wall: number): string => new Date(wall).toISOString();

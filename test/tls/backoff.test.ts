@@ -144,7 +144,8 @@ describe("a problem", () => {
   test("Retry-After is seconds or a date, and nothing else", () => {
     const read = (value: string): number | undefined => parseRetryAfter(value, 0);
     expect([read("0"), read("120")]).toEqual([0, 120_000]);
-    for (const odd of ["-1", "x", "", "1e3", "2026", "1.5", "GMT"]) expect(read(odd), odd).toBeUndefined();
+    for (const odd of ["-1", "x", "", "1e3", "2026-01-01", "1.5", "GMT"])
+      expect(read(odd), odd).toBeUndefined();
     expect(parseRetryAfter("Thu, 01 Jan 1970 00:00:00 GMT", 5000)).toBe(0);
   });
 });

@@ -172,16 +172,16 @@ describe("an own certificate", () => {
   });
 });
 
-test("the local CA obtains and renews for years, each time before half of the last third has gone", async () => {
+test("the local CA obtains and renews, each time before half of the last third has gone", async () => {
   const { manager, resolver, named } = make([HOST]);
   await manager.start();
   await nextPoll(() => named("certificate.obtained").length === 1);
-  for (let renewal = 1; renewal <= 8; renewal++) {
+  for (let renewal = 1; renewal <= 3; renewal++) {
     await clock.advance(61.9 * DAY);
     await nextPoll(() => named("certificate.renewed").length === renewal);
     expect(manager.status()).toMatchObject([{ state: "valid", generation: renewal + 1 }]);
   }
-  expect(resolver.bundle(HOST)?.generation).toBe(9);
+  expect(resolver.bundle(HOST)?.generation).toBe(4);
   expect(named("certificate.failed")).toEqual([]);
   const path = await writeRoot(ca, join(folder, "root.pem"));
   expect(await readFile(path, "utf8")).toBe(ca.rootPem);
