@@ -6,8 +6,11 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRAC
 
 /** Retries per request, as a share. */
 export const RETRY_SHARE = 0.2;
-/** Retries that are always allowed in a window, so that a quiet edge can retry too. */
-export const RETRY_FLOOR = 3;
+/**
+ * Retries that are always allowed in a window, so that a quiet edge can retry too: as many as one dying server may
+ * have slow requests in flight there.
+ */
+export const RETRY_FLOOR = 10;
 export const RETRY_WINDOW_MS = 10_000;
 /** Attempts of one request in all, where the server may have seen it. */
 export const MAX_REPEATS = 2;
