@@ -4,16 +4,18 @@
  */
 import { EdgeError } from "../errors.ts";
 import type { ByteSource } from "./body.ts";
-import type { Body, Exchange, ResponseHead } from "./exchange.ts";
+import type { Exchange, ResponseHead } from "./exchange.ts";
 import { responseHead } from "./exchange.ts";
 import type { HeaderList } from "./headers.ts";
-import { getHeaders, hasHeader, isName, withoutHeader } from "./headers.ts";
+import { hasHeader, withoutHeader } from "./headers.ts";
 import type { ByteStream } from "./stream.ts";
-import { asNative, bodyOf, ownBytes, textStreamOf, WebBody } from "./web-body.ts";
+import { asNative, ownBytes, textStreamOf, WebBody } from "./web-body.ts";
 import type { HeaderChanges } from "./web-headers.ts";
-import { applyChanges, changesFrom, changesTouch, LazyHeaders, sameChanges } from "./web-headers.ts";
+import { changesTouch, LazyHeaders } from "./web-headers.ts";
+import type { Content, Made } from "./web-init.ts";
+import { contentFrom, hasNoBody, JSON_TYPE, makeFrom, NONE, withType } from "./web-init.ts";
 import { delegateRest, NativeResponse } from "./web-native.ts";
-import { exactly, sourceOf } from "./web-stream.ts";
+import { asBody, changedHead, isConnectionField, respondChecked } from "./web-send.ts";
 
 /** The upstream's side of a connection that switched protocols; a 101 answer carries it back through middleware. */
 export interface UpgradeHandle {
@@ -24,158 +26,6 @@ export interface UpgradeHandle {
 
 /** Tells the constructor that a {@link Made} follows; not reachable from outside. */
 const MADE = Symbol("made");
-
-interface Made {
-  readonly head: ResponseHead;
-  readonly changes: HeaderChanges;
-  readonly body: WebBody | undefined;
-  /** Whether the body is the one that came with the head, so that the head's Content-Length holds. */
-  readonly paired: boolean;
-  readonly upgrade: UpgradeHandle | undefined;
-}
-
-/** A body, and the content type that it brings along. */
-interface Content {
-  readonly body: WebBody;
-  readonly type: HeaderChanges;
-}
-
-const CHANGED = Symbol("changed");
-const NONE: HeaderChanges = [];
-const TEXT: HeaderChanges = ["+", "content-type", "text/plain;charset=UTF-8"];
-const FORM: HeaderChanges = ["+", "content-type", "application/x-www-form-urlencoded;charset=UTF-8"];
-const JSON_TYPE: HeaderChanges = ["+", "content-type", "application/json"];
-const REASON = /^[\t\x20-\x7e\x80-\xff]*$/;
-const DIGITS = /^[0-9]{1,15}$/;
-
-/** Heads without fields, one per status, so that answers made here share what is derived from them. */
-const bare = new Map<string | number, ResponseHead>();
-
-function bareHead(status: number, reason: string): ResponseHead {
-  const key = reason === "" ? status : `${status} ${reason}`;
-  const known = bare.get(key);
-  if (known) return known;
-  const head = responseHead(status, [], reason);
-  // Reasons may be anything, so only some are kept.
-  if (bare.size < 1024) bare.set(key, head);
-  return head;
-}
-
-function hasNoBody(status: number): boolean {
-  return status === 204 || status === 205 || status === 304 || status === 101;
-}
-
-/** WebIDL's `unsigned short`, then the range that the standard allows. */
-function checkStatus(value: unknown): number {
-  const status = value === undefined ? 200 : Number(value) & 0xffff;
-  if (status < 200 || status > 599) throw new RangeError(`a response's status is 200 to 599, not ${value}`);
-  return status;
-}
-
-function checkReason(value: unknown): string {
-  if (value === undefined) return "";
-  const reason = `${value}`;
-  if (!REASON.test(reason)) throw new TypeError("statusText holds a character that may not stand there");
-  return reason;
-}
-
-function contentFrom(init: unknown): Content {
-  if (typeof init === "string") return { body: new WebBody(init), type: TEXT };
-  if (typeof init !== "object" && typeof init !== "function") return contentFrom(`${init}`);
-  if (init instanceof URLSearchParams) return { body: new WebBody(init.toString()), type: FORM };
-  if (init instanceof ReadableStream) {
-    const known = bodyOf(init);
-    if (known?.untouched) return { body: known, type: NONE };
-  } else if (init instanceof ArrayBuffer) {
-    return { body: new WebBody(new Uint8Array(init.slice(0))), type: NONE };
-  } else if (ArrayBuffer.isView(init) && init.buffer instanceof ArrayBuffer) {
-    const bytes = new Uint8Array(init.buffer, init.byteOffset, init.byteLength).slice();
-    return { body: new WebBody(bytes), type: NONE };
-  }
-  // Blobs, forms, streams of others and whatever has a toString: the runtime knows best.
-  const native = new NativeResponse(init as BodyInit);
-  const type = native.headers.get("content-type");
-  return { body: new WebBody(native), type: type === null ? NONE : ["+", "content-type", type] };
-}
-
-/** Adds the body's own content type where none was given. */
-function withType(base: HeaderList, changes: HeaderChanges, type: HeaderChanges): HeaderChanges {
-  if (type.length === 0 || hasHeader(applyChanges(base, changes), "content-type")) return changes;
-  return changes.length === 0 ? type : [...changes, ...type];
-}
-
-function makeFrom(content: Content | undefined, init: ResponseInit | null | undefined): Made {
-  if (init !== undefined && init !== null && typeof init !== "object" && typeof init !== "function")
-    throw new TypeError("a response's init must be an object");
-  const status = checkStatus(init?.status);
-  const head = bareHead(status, checkReason(init?.statusText));
-  const changes = changesFrom(init?.headers);
-  if (content === undefined) return { head, changes, body: undefined, paired: false, upgrade: undefined };
-  if (hasNoBody(status)) throw new TypeError(`a response of status ${status} has no body`);
-  return {
-    head,
-    changes: withType(head.headers, changes, content.type),
-    body: content.body,
-    paired: false,
-    upgrade: undefined,
-  };
-}
-
-/** RFC 9110 §7.6.1: these are between two neighbours, and framing is the engine's. */
-function isConnectionField(name: string): boolean {
-  switch (name.length) {
-    case 7:
-      return isName(name, "upgrade");
-    case 10:
-      return isName(name, "connection") || isName(name, "keep-alive");
-    case 16:
-      return isName(name, "proxy-connection");
-    case 17:
-      return isName(name, "transfer-encoding");
-    default:
-      return false;
-  }
-}
-
-function endToEnd(list: HeaderList): HeaderList {
-  const kept: HeaderList = [];
-  for (let i = 0; i < list.length; i += 2)
-    if (!isConnectionField(list[i]!)) kept.push(list[i]!, list[i + 1]!);
-  return kept;
-}
-
-/** The head with changed fields; the same object again while heads and changes repeat. */
-function changedHead(head: ResponseHead, changes: HeaderChanges): ResponseHead {
-  if (changes.length === 0) return head;
-  const last = head.memo[CHANGED] as { changes: HeaderChanges; head: ResponseHead } | undefined;
-  if (last && sameChanges(last.changes, changes)) return last.head;
-  const changed = responseHead(head.status, endToEnd(applyChanges(head.headers, changes)), head.reason);
-  head.memo[CHANGED] = { changes, head: changed };
-  return changed;
-}
-
-function asBody(taken: Uint8Array | ByteSource | ReadableStream): Uint8Array | ByteSource {
-  return taken instanceof ReadableStream ? sourceOf(taken) : taken;
-}
-
-/** Answers with a Content-Length that tells the truth, or with none. */
-function respondChecked(exchange: Exchange, head: ResponseHead, body: Body): void {
-  const claims = getHeaders(head.headers, "content-length");
-  // RFC 9110 §8.6: here it says what a GET would have been answered with.
-  if (claims.length === 0 || exchange.head.method === "HEAD" || head.status === 304)
-    exchange.respond(head, body);
-  else {
-    const promised = claims.length === 1 && DIGITS.test(claims[0]!) ? Number(claims[0]) : undefined;
-    const length = body === undefined ? 0 : body.length;
-    if (promised !== undefined && length === promised) exchange.respond(head, body);
-    else if (promised !== undefined && length === undefined)
-      exchange.respond(head, exactly(body as ByteSource, promised));
-    else {
-      const { status, reason, headers } = head;
-      exchange.respond(responseHead(status, withoutHeader(headers, "content-length"), reason), body);
-    }
-  }
-}
 
 /** Behaves like `Response`, of which it is an instance. */
 class LazyResponse {
