@@ -20,6 +20,8 @@ const SAMPLES = ["statler", "waldorf"] as const;
 
 const SAMPLE_BACKEND = "critics";
 
+const LISTEN_ATTEMPTS = 3;
+
 /** Somebody waits at the terminal. */
 const DEV_DRAIN_MS = 2_000;
 
@@ -49,28 +51,45 @@ export function addDev(program: Command, exit: (code: number) => void): void {
 }
 
 async function dev(options: DevOptions): Promise<number> {
-  const say = (line: string): void => void process.stdout.write(line);
   const { config: file } = options;
   const source = file === undefined ? undefined : await readConfig(file);
   const samples = source ? [] : await Promise.all(SAMPLES.map((name) => startSample(name)));
   try {
-    const moved: string[] = [];
-    const listen = await devListen(options, source?.input, moved);
-    const configOf = (from: ConfigSource | undefined) => devConfig(from, options, listen, samples);
-    const { config, caPath } = await configOf(source);
-    const names = new Map(samples.map(({ url, name }) => [url, name]));
-    return await runEdge(config, {
-      ...(file !== undefined && { reload: async () => (await configOf(await readConfig(file))).config }),
-      ...(!options.json && {
-        log: humanLog({ clock: systemClock, write: say, names, least: config.logLevel }),
-      }),
-      onStart: ({ addresses }) => {
-        if (!options.json) say(welcome(config, addresses, caPath, moved));
-      },
-    });
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await devOnce(options, source, samples);
+      } catch (error) {
+        // Another program may have taken a port after it was found free; the next attempt finds another.
+        const busy = error instanceof EdgeError && error.code === "LISTEN_FAILED";
+        if (!busy || attempt === LISTEN_ATTEMPTS) throw error;
+      }
+    }
   } finally {
     await Promise.all(samples.map((sample) => sample.stop()));
   }
+}
+
+async function devOnce(
+  options: DevOptions,
+  source: ConfigSource | undefined,
+  samples: readonly SampleServer[],
+): Promise<number> {
+  const say = (line: string): void => void process.stdout.write(line);
+  const { config: file } = options;
+  const moved: string[] = [];
+  const listen = await devListen(options, source?.input, moved);
+  const configOf = (from: ConfigSource | undefined) => devConfig(from, options, listen, samples);
+  const { config, caPath } = await configOf(source);
+  const names = new Map(samples.map(({ url, name }) => [url, name]));
+  return runEdge(config, {
+    ...(file !== undefined && { reload: async () => (await configOf(await readConfig(file))).config }),
+    ...(!options.json && {
+      log: humanLog({ clock: systemClock, write: say, names, least: config.logLevel }),
+    }),
+    onStart: ({ addresses }) => {
+      if (!options.json) say(welcome(config, addresses, caPath, moved));
+    },
+  });
 }
 
 interface DevConfig {

@@ -5,9 +5,6 @@ import type { Log, LogFields, LogLevel } from "../log.ts";
 /** The event that the edge logs for each request. */
 const REQUEST = "request";
 
-/** Told by the text that `skerry dev` prints itself. */
-const KNOWN = new Set(["edge.ready", "edge.draining", "edge.closed", "process.stopping"]);
-
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
 export interface HumanLogOptions {
@@ -20,10 +17,15 @@ export interface HumanLogOptions {
 }
 
 export function humanLog({ clock, write, names = new Map(), least = "info" }: HumanLogOptions): Log {
+  // What happens while the edge is put together and taken apart is told by the command itself.
+  let running = false;
   const at =
     (level: LogLevel) =>
     (event: string, fields: LogFields = {}): void => {
-      if (KNOWN.has(event) || LEVELS.indexOf(level) < LEVELS.indexOf(least)) return;
+      const quiet = !running && event !== REQUEST && (level === "info" || level === "debug");
+      if (event === "edge.ready") running = true;
+      if (event === "process.stopping") running = false;
+      if (quiet || event === "process.stopping" || LEVELS.indexOf(level) < LEVELS.indexOf(least)) return;
       const time = new Date(clock.wall()).toTimeString().slice(0, 8);
       const text = event === REQUEST ? requestLine(fields, names) : eventLine(level, event, fields);
       write(`${time} ${text}\n`);

@@ -25,7 +25,7 @@ export async function runEdge(config: ResolvedConfig, options: RunOptions = {}):
   // Loaded here, so that `check` and `--help` do not wait for it.
   const { startEdge } = await import("../edge/edge.ts");
   // Before the start, so that a signal while it starts stops it too, instead of ending the process half-way.
-  const stopped = firstSignal();
+  const { stopped, release } = listenForStop();
   const reload = reloader(log, options.reload);
   process.on("SIGHUP", reload.request);
   try {
@@ -38,24 +38,37 @@ export async function runEdge(config: ResolvedConfig, options: RunOptions = {}):
     await edge.drain();
     await edge.close();
   } finally {
+    release();
     process.removeListener("SIGHUP", reload.request);
     log.flush();
   }
   return 0;
 }
 
-function firstSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    let seen = false;
-    for (const signal of STOP_SIGNALS) {
-      process.on(signal, () => {
-        // By convention 128 and the signal's number: 143 for SIGTERM, 130 for SIGINT.
-        if (seen) process.exit(128 + constants.signals[signal]);
-        seen = true;
-        resolve(signal);
-      });
-    }
+interface StopListening {
+  /** The first signal. */
+  readonly stopped: Promise<NodeJS.Signals>;
+  release(): void;
+}
+
+function listenForStop(): StopListening {
+  let first: ((signal: NodeJS.Signals) => void) | undefined;
+  const stopped = new Promise<NodeJS.Signals>((resolve) => {
+    first = resolve;
   });
+  const onSignal = (signal: NodeJS.Signals): void => {
+    // By convention 128 and the signal's number: 143 for SIGTERM, 130 for SIGINT.
+    if (!first) process.exit(128 + constants.signals[signal]);
+    first(signal);
+    first = undefined;
+  };
+  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+  return {
+    stopped,
+    release() {
+      for (const signal of STOP_SIGNALS) process.removeListener(signal, onSignal);
+    },
+  };
 }
 
 /** Promise 7 of the design: no input from the network ends the process, not even through a fault of ours. */

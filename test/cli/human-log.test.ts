@@ -34,6 +34,7 @@ describe("the log for a person", () => {
   test("names warnings and errors, and leaves stacks and debugging out", () => {
     expect(
       told((log) => {
+        log.info("edge.ready");
         log.debug("pool.picked");
         log.info("certificate.loaded", { host: "localhost", generation: 2 });
         log.error("config.refused", {
@@ -46,6 +47,19 @@ describe("the log for a person", () => {
       "12:00:01 certificate.loaded host=localhost generation=2\n",
       "12:00:01 error: config.refused code=CONFIG_INVALID hosts: missing\n",
     ]);
+  });
+
+  test("is quiet while the edge starts and stops, unless something is wrong", () => {
+    expect(
+      told((log) => {
+        log.info("server.added", { server: "a" });
+        log.warn("certificate.failed", { host: "a" });
+        log.info("edge.ready", { hosts: 1 });
+        log.info("server.added", { server: "b" });
+        log.info("process.stopping", { signal: "SIGINT" });
+        log.info("server.removed", { server: "a" });
+      }),
+    ).toEqual(["12:00:01 warn: certificate.failed host=a\n", "12:00:01 server.added server=b\n"]);
   });
 
   test("stays one line without control characters, whatever a client asks for", () => {
