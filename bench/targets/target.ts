@@ -51,7 +51,7 @@ export interface RunningTarget {
   /** All of its processes now. */
   pids(): number[];
   running(): boolean;
-  /** The last lines it printed, for a report of why it failed. */
+  /** What it printed of an error, for a report of why it failed. */
   lastWords(): string;
   stop(): Promise<void>;
 }
@@ -73,11 +73,14 @@ export async function startTarget(target: Target, options: StartOptions): Promis
   const child = launch(target.name, command, {
     cores: String(options.core),
     cwd: folder,
-    env: { NODE_ENV: "production", ...env },
+    env: { NODE_ENV: "production", NO_COLOR: "1", ...env },
   });
   const lastWords = (): string => {
     const { stdout, stderr } = child.output();
-    return (stderr.trim() || stdout.trim()).slice(-600);
+    const said = stderr.trim() || stdout.trim();
+    // A stack trace follows its message: from the first line that tells of an error, or else the end.
+    const from = said.search(/^.*(?:error|cannot|fail)/im);
+    return from < 0 ? said.slice(-600) : said.slice(from, from + 600);
   };
   const giveUp = Date.now() + START_TIMEOUT_MS;
   while (!(await shakesHands(site.port))) {
