@@ -80,6 +80,22 @@ test("an app without onError reports what was thrown and answers 500 to outer mi
   expect(ran.context.error).toBe(reported[0]);
 });
 
+test("an error is answered as the host wants it", async () => {
+  const app = backendApp(
+    () => {
+      throw new EdgeError("NO_SERVER", "none", { status: 503 });
+    },
+    [],
+    {
+      ...options,
+      answer: (error, context) =>
+        new Response(`${error.code} ${context?.requestId}`, { status: error.status }),
+    },
+  );
+  const ran = await run(app);
+  expect([ran.status, ran.text]).toEqual([503, "NO_SERVER r1"]);
+});
+
 test("an app with its own onError keeps it", async () => {
   const app = new Hono<EdgeEnv>()
     .onError((error, c) => c.text(`${error.message} at ${c.var.edge.host}`, 418))
