@@ -32,6 +32,9 @@ export function mayEject(available: number, members: number, outcome: Outcome): 
   return outcome === "unreachable" || (members - available + 1) * 2 <= members;
 }
 
+/** After so long without a probe any request may be one: some backends only ever get POSTs. */
+export const OVERDUE_MS = 5000;
+
 /** One server's record. */
 export class Ejection {
   /** Failures since the last good answer. */
@@ -41,6 +44,8 @@ export class Ejection {
   probing = false;
   /** Monotonic time from which a request may probe. */
   probeAt: number = Number.POSITIVE_INFINITY;
+  /** The last failure was one to connect. */
+  private unreachable = false;
   private ejections = 0;
   private since = Number.NEGATIVE_INFINITY;
   private waitMs = FIRST_PROBE_MS;
@@ -51,7 +56,17 @@ export class Ejection {
     return this.failures >= FAILURES_TO_EJECT;
   }
 
-  eject(now: number): void {
+  /**
+   * Whether a request may be the probe. One that cannot be repeated may where the server was merely unreachable (a
+   * failure to connect is tried elsewhere, whatever the method), and where nobody else came to probe it.
+   */
+  due(now: number, repeatable: boolean): boolean {
+    if (this.probeAt > now) return false;
+    return repeatable || this.unreachable || now - this.probeAt >= OVERDUE_MS;
+  }
+
+  eject(now: number, outcome: Outcome): void {
+    this.unreachable = outcome === "unreachable";
     if (now - this.since > MEMORY_MS) this.ejections = 0;
     this.waitMs = Math.min(FIRST_PROBE_MS * 2 ** this.ejections, LONGEST_PROBE_MS);
     this.ejections++;
@@ -67,7 +82,9 @@ export class Ejection {
   }
 
   /** The probe failed (the wait doubles), or ended without telling anything (the next request may probe). */
-  probeEnded(now: number, failed: boolean): void {
+  probeEnded(now: number, outcome: Outcome): void {
+    const failed = outcome === "unreachable" || outcome === "broken";
+    if (failed) this.unreachable = outcome === "unreachable";
     if (failed) this.waitMs = Math.min(this.waitMs * 2, LONGEST_PROBE_MS);
     this.probing = false;
     this.probeAt = failed ? now + this.waitMs : now;

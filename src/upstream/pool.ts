@@ -34,9 +34,9 @@ export interface Pool {
   /**
    * A claim on a server, none of `tried`; undefined where no other is left. Falls back to ejected and unhealthy servers
    * before giving up: an attempt there is better than an error.
-   * @param mayProbe whether the request can be repeated elsewhere, so that it may try out an ejected server
+   * @param repeatable whether the request could be sent again elsewhere, so that it may try out an ejected server
    */
-  lease(tried?: readonly Server[], mayProbe?: boolean): Lease | undefined;
+  lease(tried?: readonly Server[], repeatable?: boolean): Lease | undefined;
   /** What an active check found. True also ends an ejection. */
   mark(id: string, healthy: boolean): void;
   /** Requests in flight at the server in all, as it counts them itself: several edges then agree on its load. */
@@ -175,12 +175,12 @@ class LivePool implements Pool {
     return gone;
   }
 
-  lease(tried?: readonly Server[], mayProbe = true): Lease | undefined {
+  lease(tried?: readonly Server[], repeatable = true): Lease | undefined {
     const now = this.clock.now();
     this.now = now;
     if (now - this.usualAt > MEDIAN_EVERY_MS) this.learnUsual(now);
-    if (mayProbe && now >= this.nextProbeAt) {
-      const due = this.dueProbe(now, tried);
+    if (now >= this.nextProbeAt) {
+      const due = this.dueProbe(now, repeatable, tried);
       if (due) return this.claim(due, now);
     }
     const from = tried === undefined || tried.length === 0 ? this.ready : this.untried(tried);
@@ -234,12 +234,12 @@ class LivePool implements Pool {
       case "unreachable":
       case "broken":
         if (ejection.ejected) {
-          if (probe) this.probeEnded(member, true);
+          if (probe) this.probeEnded(member, outcome);
         } else if (ejection.fail() && this.isReady(member)) this.tryEject(member, outcome);
         return;
       case "declined":
       case "abandoned":
-        if (probe && ejection.ejected) this.probeEnded(member, false);
+        if (probe && ejection.ejected) this.probeEnded(member, outcome);
         return;
       default:
         outcome satisfies never;
@@ -274,9 +274,13 @@ class LivePool implements Pool {
     return new ServerLease(member, now, probe);
   }
 
-  private dueProbe(now: number, tried: readonly Server[] | undefined): Member | undefined {
+  private dueProbe(
+    now: number,
+    repeatable: boolean,
+    tried: readonly Server[] | undefined,
+  ): Member | undefined {
     for (const member of this.all)
-      if (member.ejection.probeAt <= now && member.healthy && !tried?.includes(member)) return member;
+      if (member.ejection.due(now, repeatable) && member.healthy && !tried?.includes(member)) return member;
     return undefined;
   }
 
@@ -289,7 +293,7 @@ class LivePool implements Pool {
 
   private tryEject(member: Member, outcome: Outcome): void {
     if (!mayEject(this.fit, this.all.length, outcome)) return;
-    member.ejection.eject(this.clock.now());
+    member.ejection.eject(this.clock.now(), outcome);
     this.refresh();
     this.tell({ kind: "ejected", server: member, outcome });
   }
@@ -300,8 +304,8 @@ class LivePool implements Pool {
     if (member.healthy) this.tell({ kind: "restored", server: member });
   }
 
-  private probeEnded(member: Member, failed: boolean): void {
-    member.ejection.probeEnded(this.clock.now(), failed);
+  private probeEnded(member: Member, outcome: Outcome): void {
+    member.ejection.probeEnded(this.clock.now(), outcome);
     this.learnNextProbe();
   }
 

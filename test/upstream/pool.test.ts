@@ -271,13 +271,24 @@ describe("ejection", () => {
     expect(pool.lease()!.server).toBe(a);
   });
 
-  test("a request that cannot be repeated does not probe", () => {
+  test("a request that cannot be repeated does not probe a server that broke others, unless nobody else does", () => {
     const a = add("a");
     const b = add("b");
-    fail(a, 3);
-    clock.advance(5000);
-    expect(pool.lease(undefined, false)!.server).toBe(b);
-    expect(pool.lease(undefined, true)!.server).toBe(a);
+    fail(a, 3, "broken");
+    clock.advance(5999);
+    const spared = pool.lease(undefined, false)!;
+    expect(spared.server).toBe(b);
+    spared.settle("ok");
+    clock.advance(1);
+    expect(pool.lease(undefined, false)!.server).toBe(a);
+  });
+
+  test("a request that cannot be repeated may probe a server that was unreachable", () => {
+    const a = add("a");
+    add("b");
+    fail(a, 3, "unreachable");
+    clock.advance(1000);
+    expect(pool.lease(undefined, false)!.server).toBe(a);
   });
 
   test("one that is ejected again soon waits longer for its first probe", () => {
