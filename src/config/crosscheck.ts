@@ -179,7 +179,7 @@ function checkAcme(config: Fields, hosts: Fields): Problem[] {
       problems.push({
         path: ["hosts", written],
         message:
-          "Let's Encrypt signs public names only; add tls: { cert, key }, or set acme.directory to your own CA",
+          "Let's Encrypt signs public names only; add tls: { cert, key }, set acme.directory to your own CA, or try it with skerry dev",
       });
   }
   return problems;

@@ -236,7 +236,7 @@ export const MALFORMED: [what: string, input: unknown, line: string | RegExp][] 
   [
     "a private name at Let's Encrypt",
     { ...good, acme: { agreeToTerms: true } },
-    'hosts["a.example.test"]: Let\'s Encrypt signs public names only; add tls: { cert, key }, or set acme.directory to your own CA',
+    'hosts["a.example.test"]: Let\'s Encrypt signs public names only; add tls: { cert, key }, set acme.directory to your own CA, or try it with skerry dev',
   ],
   [
     "tls without key",
