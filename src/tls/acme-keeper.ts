@@ -2,7 +2,7 @@
 import type { Timer } from "../clock.ts";
 import { EdgeError, errorFields, messageOf } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
-import { backoff, failureKind } from "./backoff.ts";
+import { backoff, backoffAfterCrash, failureKind } from "./backoff.ts";
 import { type Bundle, bundleOf } from "./bundle.ts";
 import { renewalTime } from "./certificate.ts";
 import type { IssuedCertificate, Issuer } from "./issuer.ts";
@@ -14,7 +14,7 @@ import {
   type Keeper,
   type KeeperParts,
 } from "./keeper.ts";
-import { type Ledger, reasonOf } from "./ledger.ts";
+import { type Ledger, type LedgerEntry, reasonOf } from "./ledger.ts";
 import type { Limiter } from "./limiter.ts";
 import type { Vault } from "./vault.ts";
 
@@ -44,6 +44,8 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
   /** In a row: those that the CA counts, and those that it does not. */
   let spentFailures = 0;
   let freeFailures = 0;
+  /** Whether the ledger may hold an entry of ours. */
+  let recorded = false;
   let timer: Timer | undefined;
   let running: Promise<void> | undefined;
   let forced = false;
@@ -52,11 +54,17 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
   const lifetimeOf = ({ notBefore, notAfter }: Bundle): number => notAfter - notBefore;
 
   const adopt = (
-    next: Bundle,
+    offered: Bundle,
     event: "certificate.loaded" | "certificate.obtained" | "certificate.renewed",
   ): boolean => {
-    if (bundle && next.generation <= bundle.generation) return false;
-    if (!resolver.set(host, next)) return false;
+    if (bundle && offered.generation <= bundle.generation) return false;
+    let next = offered;
+    if (!resolver.set(host, next)) {
+      // It serves this one or a newer one already: a manager before this one gave it.
+      const served = resolver.bundle(host);
+      if (!served || served.generation < next.generation) return false;
+      next = served;
+    }
     bundle = next;
     // A certificate that is due as soon as it comes (a clock gone wrong) must not cause a storm of orders.
     const earliest = next.obtainedAt + Math.max(1000, lifetimeOf(next) / 20);
@@ -81,12 +89,13 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
   };
 
   const succeed = async (): Promise<void> => {
-    const failed = failure !== undefined;
+    const written = recorded || failure !== undefined;
+    recorded = false;
     failure = undefined;
     blockedUntil = undefined;
     spentFailures = 0;
     freeFailures = 0;
-    if (!failed) return;
+    if (!written) return;
     await ledger.clear(host).catch((thrown: unknown) => {
       // A left-over entry is in the past and delays nothing.
       log.warn("certificate.ledger_failed", { host, ...errorFields(thrown) });
@@ -97,6 +106,39 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
     unsaved = made;
     await vault.store(made);
     unsaved = undefined;
+  };
+
+  /**
+   * Writes down that an order begins, so that a process that dies with it does not order again at every start. It is the
+   * proof, too, that storage can be written: a certificate that cannot be kept would be ordered after every restart.
+   */
+  const issueOnRecord = async (
+    by: Issuer,
+    former: LedgerEntry | undefined,
+    signal: AbortSignal,
+  ): Promise<IssuedCertificate> => {
+    const failures = spentFailures + 1;
+    const failedAt = clock.wall();
+    const nextAttemptAt = failedAt + backoffAfterCrash(failures, random);
+    const message = "an order ended without a result: the process that made it was stopped";
+    recorded = true;
+    await ledger.write(host, {
+      issuer: by.name,
+      failures,
+      reason: "INTERRUPTED",
+      message,
+      failedAt,
+      nextAttemptAt,
+    });
+    try {
+      return await by.issue(host, signal);
+    } catch (thrown) {
+      // Refusals are written by `fail`. Where nothing was spent, or we stop in good order, it is as before.
+      if (signal.aborted || failureKind(thrown) === "free") {
+        await (former ? ledger.write(host, former) : ledger.clear(host));
+      }
+      throw thrown;
+    }
   };
 
   const order = async (by: Issuer, ignoreLedger: boolean): Promise<void> => {
@@ -117,19 +159,17 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
           blockedUntil = nextAttemptAt;
           if (nextAttemptAt > clock.wall()) return;
         }
-        // An order whose certificate cannot be kept would be repeated after every restart.
-        await storage.check();
         const began = clock.now();
-        const issued = await by.issue(host, AbortSignal.any([stop.signal, held]));
+        const issued = await issueOnRecord(by, entry, AbortSignal.any([stop.signal, held]));
         const made = bundleFrom(issued, by.name);
         const event = bundle ? "renewed" : "obtained";
         try {
           await save(made);
         } finally {
           // Visitors get it even where the disk does not take it; storing is tried again.
-          adopt(made, `certificate.${event}`);
+          const served = adopt(made, `certificate.${event}`);
           meters.renewed(event);
-          log.debug("certificate.took", { host, tookMs: Math.round(clock.now() - began) });
+          log.debug("certificate.took", { host, served, tookMs: Math.round(clock.now() - began) });
         }
       },
       stop.signal,
@@ -189,7 +229,9 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
       if (force) renewAt = 0;
       const before = bundle?.generation;
       await limiter.run(() => order(issuer, force), stop.signal);
-      if (bundle && (bundle.generation !== before || !isDue()) && !unsaved) await succeed();
+      if (bundle && (bundle.generation !== before || !isDue()) && !unsaved) return await succeed();
+      if (blockedUntil !== undefined && clock.wall() < blockedUntil) return;
+      throw new EdgeError("INTERNAL", `${host}: the certificate that was obtained is not served`);
     } catch (thrown) {
       if (!stop.signal.aborted) await fail(thrown);
     }

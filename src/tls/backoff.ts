@@ -46,3 +46,12 @@ export function backoff({ kind, failures, thrown, lifetimeMs, random }: BackoffI
   // Never early, and spread over a tenth more: everybody was told the same moment.
   return asked > wait ? asked * (1 + 0.1 * random()) : wait;
 }
+
+/**
+ * Milliseconds until an order may follow one that ended without a result, because the process did: soon at first, for a
+ * machine that was switched off; then as after a refusal, so that a process that crashes over and over spends no limit.
+ */
+export function backoffAfterCrash(failures: number, random: Random): number {
+  if (failures <= 3) return jitter(5 * SECOND, 0.1, random);
+  return backoff({ kind: "spent", failures: failures - 2, thrown: undefined, lifetimeMs: undefined, random });
+}
