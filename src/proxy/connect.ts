@@ -23,7 +23,7 @@ export interface DialOptions {
 }
 
 /** Told once: an error (UPSTREAM_CONNECT, safe to repeat elsewhere), or a connected socket without listeners. */
-export type Dialled = (error: EdgeError | undefined, socket: Socket | undefined) => void;
+export type Dialled = (error: EdgeError | undefined, socket?: Socket) => void;
 
 function refused(message: string, status: number, cause?: unknown): EdgeError {
   return new EdgeError("UPSTREAM_CONNECT", message, { source: "upstream", retry: "any", status, cause });
@@ -60,7 +60,7 @@ export function dial(target: DialTarget, options: DialOptions, done: Dialled): (
     // Destroying may raise an error that is of no interest any more, and must not be unheard.
     socket.on("error", () => {});
     socket.destroy();
-    if (error) done(error, undefined);
+    if (error) done(error);
   };
   const onReady = (): void => {
     if (!settle()) return;

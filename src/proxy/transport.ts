@@ -5,7 +5,9 @@ import type { EdgeError } from "../errors.ts";
 import type { Transport } from "../exchange/dispatch.ts";
 import type { ByteStream } from "../exchange/stream.ts";
 import { createHttp1Transport } from "../http1/transport.ts";
+import { createHttp2Transport } from "../http2/transport.ts";
 import { type DialTarget, dial } from "./connect.ts";
+import { withResponseTimeout } from "./deadline.ts";
 
 export interface TransportDeps {
   readonly clock: Clock;
@@ -20,9 +22,12 @@ export function transportFor(server: ServerConfig, backend: BackendConfig, deps:
   const { connectTimeoutMs, responseTimeoutMs, maxIdleConnections, idleTimeoutMs } = backend;
   const target: DialTarget =
     protocol === "https" ? { host, port, tls: { ca, alpn: ["http/1.1"] } } : { host, port };
-  const connect = (
-    done: (error: EdgeError | undefined, stream: ByteStream | undefined) => void,
-  ): (() => void) => dial(target, { clock, timeoutMs: connectTimeoutMs }, done);
+  const connect = (done: (error: EdgeError | undefined, stream?: ByteStream) => void): (() => void) =>
+    dial(target, { clock, timeoutMs: connectTimeoutMs }, done);
+  if (protocol === "h2c") {
+    const transport = createHttp2Transport({ scheme: "http", clock, connect, idleTimeoutMs });
+    return responseTimeoutMs > 0 ? withResponseTimeout(transport, responseTimeoutMs, clock) : transport;
+  }
   return createHttp1Transport({
     connect,
     clock,
