@@ -18,6 +18,7 @@ export interface Origin {
  * - `/hints` sends 103, then 200
  * - `/trailers` ends with the trailer `x-checksum: abc`
  * - `/slow-upload` reads the body with a rest after every megabyte, answers with the number of bytes
+ * - `/sink` reads the body as fast as it comes
  * - `/echo` answers with the request's body
  * - upgrades to WebSocket are echoed
  */
@@ -44,6 +45,7 @@ export async function startOrigin(name: string): Promise<Origin> {
       response.addTrailers({ "x-checksum": "abc" });
       response.end();
     } else if (path === "/slow-upload") slowly(request, response);
+    else if (path === "/sink") request.resume().once("end", () => response.end());
     else if (path === "/echo") request.pipe(response);
     else response.end(`You have reached ${name}\n`);
   };

@@ -90,7 +90,8 @@ export default defineEdge({
     }, 90_000);
 
     test("200 MB to a slow HTTP/1.1 reader cost less than 64 MB of memory", async () => {
-      await visit(at(HOST));
+      // Once at full speed, so that what a runtime's heap takes to begin with is not counted.
+      await visit(at(HOST, "/big"));
       const { result, grown } = await measured(edge, () => slowDownload(at(HOST, "/big")));
       expect(result).toBe(BIG_FILE_BYTES);
       expect(grown).toBeLessThan(MEMORY_BOUND);
@@ -98,7 +99,7 @@ export default defineEdge({
 
     test("200 MB to a slow HTTP/2 reader cost less than 64 MB of memory", async () => {
       const session = await connect2(at(HOST));
-      await visit2(session, at(HOST));
+      await visit2(session, at(HOST, "/big"));
       const { result, grown } = await measured(edge, () => slowDownload2(session, at(HOST, "/big")));
       session.close();
       expect(result).toBe(BIG_FILE_BYTES);
@@ -106,7 +107,7 @@ export default defineEdge({
     }, 60_000);
 
     test("200 MB up to a slow server cost less than 64 MB of memory, over HTTP/1.1 and HTTP/2", async () => {
-      await visit(at(STREAM));
+      await upload(at(STREAM, "/sink"), BIG_FILE_BYTES);
       const one = await measured(edge, () => upload(at(STREAM, "/slow-upload"), BIG_FILE_BYTES));
       expect(one.result).toBe(String(BIG_FILE_BYTES));
       expect(one.grown).toBeLessThan(MEMORY_BOUND);
