@@ -69,7 +69,8 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
   let preparing: Promise<void> | undefined;
   let closing: Promise<void> | undefined;
 
-  const ensurePlaceholder = (): Promise<void> => {
+  const ensurePlaceholder = async (): Promise<void> => {
+    if (resolver.placeholderContext()) return;
     if (resolver.placeholderContext()) return Promise.resolve();
     placeholder ??= createPlaceholder(clock).then(
       (pair) => resolver.setPlaceholder(pair),
@@ -78,7 +79,7 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
         log.error("certificate.placeholder_failed", errorFields(thrown));
       },
     );
-    return placeholder;
+    await placeholder;
   };
 
   /** Every edge learns the account early: it may be asked to answer for an order that a peer began. */
