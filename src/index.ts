@@ -4,6 +4,7 @@
  * @module
  */
 
+import { createAdminApp } from "./admin/app.ts";
 import type { EdgeConfig } from "./config/input.ts";
 import { resolveConfig } from "./config/resolve.ts";
 import { type Edge, type EdgeOptions, startEdge } from "./edge/edge.ts";
@@ -41,6 +42,6 @@ export function defineEdge(config: EdgeConfig): EdgeConfig {
  * process.once("SIGTERM", () => edge.drain().then(() => edge.close()));
  * ```
  */
-export async function createEdge(config: EdgeConfig, options: EdgeOptions = {}): Promise<Edge> {
-  return startEdge(resolveConfig(config), options);
+export async function createEdge(config: EdgeConfig, options: Partial<EdgeOptions> = {}): Promise<Edge> {
+  return startEdge(resolveConfig(config), { admin: createAdminApp, ...options });
 }

@@ -23,13 +23,16 @@ const STOP_SIGNALS = ["SIGTERM", "SIGINT"] as const;
 export async function runEdge(config: ResolvedConfig, options: RunOptions = {}): Promise<number> {
   const log = options.log ?? createLog({ level: config.logLevel });
   // Loaded here, so that `check` and `--help` do not wait for it.
-  const { startEdge } = await import("../edge/edge.ts");
+  const [{ startEdge }, { createAdminApp }] = await Promise.all([
+    import("../edge/edge.ts"),
+    import("../admin/app.ts"),
+  ]);
   // Before the start, so that a signal while it starts stops it too, instead of ending the process half-way.
   const { stopped, release } = listenForStop();
   const reload = reloader(log, options.reload);
   process.on("SIGHUP", reload.request);
   try {
-    const edge = await startEdge(config, { log });
+    const edge = await startEdge(config, { log, admin: createAdminApp });
     keepRunning(log);
     reload.serve(edge);
     options.onStart?.(edge);

@@ -1,15 +1,14 @@
 /** The admin API on a listener of its own, by the same wire engine as everything else. */
-import { type AdminSource, createAdminApp } from "../admin/app.ts";
 import { EdgeError } from "../errors.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { lazyRequest } from "../exchange/web-request.ts";
 import { sendResponse } from "../exchange/web-response.ts";
 import { createConnections } from "./connections.ts";
 import { type Listener, type ListenerOptions, openPlainListener } from "./listeners.ts";
+import type { App } from "./routes.ts";
 
-export interface AdminListenerOptions
-  extends AdminSource,
-    Omit<ListenerOptions, "onExchange" | "connections"> {
+export interface AdminListenerOptions extends Omit<ListenerOptions, "onExchange" | "connections"> {
+  readonly app: App;
   fail(exchange: Exchange, error: EdgeError): void;
 }
 
@@ -19,7 +18,6 @@ export interface AdminListener extends Listener {
 }
 
 export async function openAdmin(options: AdminListenerOptions): Promise<AdminListener> {
-  const app = createAdminApp(options);
   const connections = createConnections(() => options.limits().maxConnectionsPerClient);
   const failed = (exchange: Exchange, thrown: unknown): void =>
     options.fail(
@@ -30,7 +28,7 @@ export async function openAdmin(options: AdminListenerOptions): Promise<AdminLis
     );
   const onExchange = async (exchange: Exchange): Promise<void> => {
     try {
-      sendResponse(exchange, await app.fetch(lazyRequest(exchange)));
+      sendResponse(exchange, await options.app.fetch(lazyRequest(exchange)));
     } catch (thrown) {
       failed(exchange, thrown);
     }

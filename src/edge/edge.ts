@@ -1,5 +1,4 @@
 /** The composition root: everything an edge is made of meets here, and nowhere else. */
-import type { BackendView } from "../admin/app.ts";
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.ts";
 import type { HostConfig, ListenAddress, ResolvedConfig } from "../config/config.ts";
 import { EdgeError } from "../errors.ts";
@@ -21,13 +20,14 @@ import { createPlaceholder } from "../tls/placeholder.ts";
 import { createResolver } from "../tls/resolver.ts";
 import { version } from "../version.ts";
 import { openAdmin } from "./admin-listener.ts";
+import type { AdminSource, BackendView } from "./admin-source.ts";
 import type { Backend } from "./backends.ts";
 import { createConnections } from "./connections.ts";
 import { createHandler } from "./handler.ts";
 import { openPlainListener, openSecureListener } from "./listeners.ts";
 import { createPlainHandler } from "./plain.ts";
 import { createProxying, proxyHandler } from "./proxying.ts";
-import { createRouteTable, hostOf, type Route, type RouteTable } from "./routes.ts";
+import { type App, createRouteTable, hostOf, type Route, type RouteTable } from "./routes.ts";
 import { openStorage } from "./storage.ts";
 import { createTrust, type Trust } from "./trust.ts";
 
@@ -55,6 +55,8 @@ export interface EdgeOptions {
   readonly log?: Log;
   /** @default a registry of this edge's own */
   readonly metrics?: Metrics;
+  /** Makes what answers on `listen.admin`. */
+  readonly admin: (source: AdminSource) => App;
   /** Where certificates come from. @default the config's ACME directory */
   readonly issuer?: Issuer;
   readonly clock?: Clock;
@@ -66,7 +68,7 @@ export interface EdgeOptions {
  *
  * @throws EdgeError LISTEN_FAILED, STORAGE_UNWRITABLE and the like, each with what to do about it
  */
-export async function startEdge(config: ResolvedConfig, options: EdgeOptions = {}): Promise<Edge> {
+export async function startEdge(config: ResolvedConfig, options: EdgeOptions): Promise<Edge> {
   const { clock = systemClock, random = systemRandom, metrics = createMetrics() } = options;
   const log = options.log ?? createLog({ level: config.logLevel });
   installWebGlobals();
@@ -209,12 +211,14 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions = {
       openAdmin({
         ...common,
         address: config.listen.admin,
-        metrics,
-        version,
-        location: config.location,
-        state: () => state,
-        certificates: () => certificates.status(),
-        backends: () => proxying.backends.all().map(backendView),
+        app: options.admin({
+          metrics,
+          version,
+          location: config.location,
+          state: () => state,
+          certificates: () => certificates.status(),
+          backends: () => proxying.backends.all().map(backendView),
+        }),
         fail,
       }),
     );

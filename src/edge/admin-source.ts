@@ -1,0 +1,32 @@
+/** What an edge shows of itself to operators, by the admin API, the dashboard and commands. */
+import type { Metrics } from "../metrics.ts";
+
+/** What the admin API reads; it changes nothing. */
+export interface AdminSource {
+  readonly metrics: Metrics;
+  readonly version: string;
+  readonly location: string;
+  state(): "starting" | "ready" | "draining";
+  /** One entry per host that is served by HTTPS. */
+  certificates(): readonly CertificateView[];
+  backends(): readonly BackendView[];
+}
+
+/** One host's certificate; whatever else the source knows of it is shown too. */
+export interface CertificateView {
+  readonly host: string;
+  readonly state: "valid" | "expiring" | "expired" | "missing";
+}
+
+export interface BackendView {
+  readonly name: string;
+  readonly servers: readonly ServerView[];
+}
+
+export interface ServerView {
+  readonly id: string;
+  readonly state: "available" | "ejected" | "probing" | "unhealthy";
+  readonly inFlight: number;
+  readonly latencyMs: number | undefined;
+  readonly weight: number;
+}
