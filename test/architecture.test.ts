@@ -32,8 +32,10 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
     "proxy",
     "middleware",
     "tunnel",
+    "admin",
   ],
-  admin: ["config", "edge", "exchange", "upstream", "tls", "storage", "tunnel"],
+  // A Hono app that reads what the edge hands it; the edge, which listens, mounts it.
+  admin: ["exchange"],
   cli: ["config", "edge", "admin", "exchange", "storage", "tls", "upstream", "tunnel", "index"],
 };
 
