@@ -171,15 +171,15 @@ export function uint32(value: number): Buffer {
 export class RawClient {
   readonly socket: Socket;
   readonly frames: Frame[] = [];
-  readonly decoder = new HpackDecoder();
+  readonly decoder: HpackDecoder = new HpackDecoder();
   closed = false;
   #bytes: Buffer = Buffer.alloc(0);
   #next = 0;
   #waiting: (() => void)[] = [];
 
-  constructor(port: number) {
-    this.socket = connect({ port, host: "127.0.0.1", noDelay: true });
-    this.socket.on("data", (chunk) => {
+  constructor(to: number | Socket) {
+    this.socket = typeof to === "number" ? connect({ port: to, host: "127.0.0.1", noDelay: true }) : to;
+    this.socket.on("data", (chunk: Buffer) => {
       this.#bytes = Buffer.concat([this.#bytes, chunk]);
       for (;;) {
         const frame = decodeFrame(this.#bytes);
