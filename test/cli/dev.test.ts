@@ -43,8 +43,10 @@ describe.each(["node", "bun", "deno"] as const)("on %s", (runtime) => {
     const child = dev(cwd);
     const line = await pasted(child);
     expect(line).toMatch(/^curl --cacert certs\/dev\/ca\.pem https:\/\/localhost:\d+\/$/);
-    const answers = Array.from({ length: 20 }, () => curl(line, cwd));
-    expect(new Set(answers)).toEqual(new Set(["You have reached statler\n", "You have reached waldorf\n"]));
+    // The balancer prefers the faster one, so how soon the other is asked is up to the machine.
+    const answers = new Set<string>();
+    for (let asked = 0; asked < 200 && answers.size < 2; asked++) answers.add(curl(line, cwd));
+    expect(answers).toEqual(new Set(["You have reached statler\n", "You have reached waldorf\n"]));
     await child.saw(/^\d\d:\d\d:\d\d GET localhost\/ 200 .*→ (statler|waldorf)$/m);
     const samples = childrenOf(child.pid);
     expect(samples.filter((line) => line.includes("sample-server"))).toHaveLength(2);
