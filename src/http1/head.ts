@@ -1,6 +1,6 @@
 /** From a head's text and llhttp's offsets to a checked request or response: what RFC 9112 asks beyond syntax. */
 import { isIPv6 } from "node:net";
-import { type RequestHead, type ResponseHead, requestHead, responseHead } from "../exchange/exchange.ts";
+import { type RequestHead, type ResponseHead, responseHead } from "../exchange/exchange.ts";
 import { type HeaderList, hasToken, isName } from "../exchange/headers.ts";
 import type { Offence } from "../exchange/limits.ts";
 import type { Parser } from "./llhttp.ts";
@@ -79,7 +79,11 @@ function contentLength(value: string): number {
   return length;
 }
 
-function readFields(text: string, parser: Parser, maxFields: number, steering: Steering): HeaderList {
+function readFields(text: string, parser: Parser, maxFields: number): HeaderList {
+  steering.hosts = 0;
+  steering.host = "";
+  steering.length = -1;
+  steering.transferEncoding = steering.connection = steering.upgrade = steering.expect = undefined;
   const { fields } = parser;
   const n = fields.length;
   if (n > maxFields * 4) throw new HeadError(431, "too many header fields", "head_count");
@@ -125,20 +129,19 @@ function readFields(text: string, parser: Parser, maxFields: number, steering: S
   return headers;
 }
 
-function steeringFields(): Steering {
-  return {
-    hosts: 0,
-    host: "",
-    length: -1,
-    transferEncoding: undefined,
-    connection: undefined,
-    upgrade: undefined,
-    expect: undefined,
-  };
-}
+/** One for all heads: it is filled and read within one call. */
+const steering: Steering = {
+  hosts: 0,
+  host: "",
+  length: -1,
+  transferEncoding: undefined,
+  connection: undefined,
+  upgrade: undefined,
+  expect: undefined,
+};
 
 /** "chunked" and nothing else is a coding that we can take off. */
-function chunked(steering: Steering, minor: number): boolean {
+function chunked(minor: number): boolean {
   if (steering.transferEncoding === undefined) return false;
   // RFC 9112 §6.1: a Transfer-Encoding in HTTP/1.0, or beside a Content-Length, is faulty framing.
   if (minor === 0) throw new HeadError(400, "Transfer-Encoding in HTTP/1.0");
@@ -147,7 +150,7 @@ function chunked(steering: Steering, minor: number): boolean {
   return true;
 }
 
-function persistent(steering: Steering, minor: number): boolean {
+function persistent(minor: number): boolean {
   const { connection } = steering;
   if (connection === undefined) return minor === 1;
   if (hasToken(connection, "close")) return false;
@@ -155,7 +158,7 @@ function persistent(steering: Steering, minor: number): boolean {
 }
 
 /** The protocol we switch to, if it is asked for as RFC 9110 §7.8 says. Any other ask is ignored, as that section allows. */
-function upgradeTo(steering: Steering): string | undefined {
+function upgradeTo(): string | undefined {
   return hasToken(steering.upgrade, "websocket") && hasToken(steering.connection, "upgrade")
     ? "websocket"
     : undefined;
@@ -181,8 +184,7 @@ export function buildRequest(
       : -1;
   if (minor < 0) throw new HeadError(505, "HTTP version not supported");
 
-  const steering = steeringFields();
-  const headers = readFields(text, parser, maxFields, steering);
+  const headers = readFields(text, parser, maxFields);
   if (method === "CONNECT") throw new HeadError(501, "CONNECT is not supported");
   if (steering.hosts > 1 || (steering.hosts === 0 && minor === 1))
     throw new HeadError(400, "exactly one Host is needed");
@@ -206,15 +208,15 @@ export function buildRequest(
   }
   if (path.includes("#")) throw new HeadError(400, "fragment in request target");
 
-  const isChunked = chunked(steering, minor);
+  const isChunked = chunked(minor);
   const length = isChunked ? CHUNKED : Math.max(steering.length, 0);
-  const protocol = minor === 1 && method === "GET" && length === 0 ? upgradeTo(steering) : undefined;
+  const protocol = minor === 1 && method === "GET" && length === 0 ? upgradeTo() : undefined;
   return {
-    head: requestHead({ method, path, authority, scheme, headers, protocol }),
+    head: { method, path, authority, scheme, headers, protocol, memo: {} },
     version: minor === 1 ? "1.1" : "1.0",
     length,
     framed: isChunked || steering.length >= 0,
-    keepAlive: persistent(steering, minor),
+    keepAlive: persistent(minor),
     expects: minor === 1 && length !== 0 && hasToken(steering.expect, "100-continue"),
   };
 }
@@ -225,15 +227,14 @@ export function buildResponse(text: string, parser: Parser, maxFields: number): 
   const minor = text.startsWith("HTTP/1.1 ") ? 1 : text.startsWith("HTTP/1.0 ") ? 0 : -1;
   if (minor < 0) throw new HeadError(505, "HTTP version not supported");
   if (status < 100 || status > 599) throw new HeadError(400, "bad status");
-  const steering = steeringFields();
-  const headers = readFields(text, parser, maxFields, steering);
-  const isChunked = chunked(steering, minor);
+  const headers = readFields(text, parser, maxFields);
+  const isChunked = chunked(minor);
   const bare = status < 200 || status === 204 || status === 304;
   const length = bare ? 0 : isChunked ? CHUNKED : steering.length >= 0 ? steering.length : UNTIL_CLOSE;
   return {
     head: responseHead(status, headers, text.slice(parser.lineStart, parser.lineEnd)),
     length,
-    keepAlive: length !== UNTIL_CLOSE && persistent(steering, minor),
-    protocol: status === 101 ? upgradeTo(steering) : undefined,
+    keepAlive: length !== UNTIL_CLOSE && persistent(minor),
+    protocol: status === 101 ? upgradeTo() : undefined,
   };
 }

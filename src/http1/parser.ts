@@ -22,11 +22,12 @@ export interface HeadLimits {
 }
 
 interface Known<P> {
-  readonly bytes: Buffer;
-  readonly size: number;
+  /** Filled up to `size`; used again for the head that takes this one's place. */
+  bytes: Buffer;
+  size: number;
   /** One byte in the middle, to tell most strangers apart before the whole is compared. */
-  readonly probe: number;
-  readonly parsed: P;
+  probe: number;
+  parsed: P;
 }
 
 /** Heads above this are not worth a copy. */
@@ -50,10 +51,7 @@ export class HeadCache<P> {
       const { size, bytes } = known;
       if (left < size || chunk[offset + size - 1] !== 10 || chunk[offset + (size >> 1)] !== known.probe)
         continue;
-      const same =
-        left === size && offset === 0
-          ? bytes.equals(chunk)
-          : bytes.compare(chunk, offset, offset + size) === 0;
+      const same = bytes.compare(chunk, offset, offset + size, 0, size) === 0;
       if (same) {
         this.size = size;
         return known.parsed;
@@ -65,9 +63,16 @@ export class HeadCache<P> {
   add(chunk: Buffer, start: number, end: number, parsed: P): void {
     const size = end - start;
     if (size > LARGEST_KNOWN) return;
-    const bytes = Buffer.allocUnsafeSlow(size);
-    chunk.copy(bytes, 0, start, end);
-    this.#known[this.#next] = { bytes, size, probe: bytes[size >> 1]!, parsed };
+    let known = this.#known[this.#next];
+    if (known === undefined || known.bytes.length < size) {
+      // An allocation costs more than parsing a head, so it is made for the heads to come as well.
+      known = { bytes: Buffer.allocUnsafeSlow(Math.ceil(size / 512) * 512), size, probe: 0, parsed };
+      this.#known[this.#next] = known;
+    }
+    chunk.copy(known.bytes, 0, start, end);
+    known.size = size;
+    known.probe = known.bytes[size >> 1]!;
+    known.parsed = parsed;
     this.#next = (this.#next + 1) % this.#capacity;
   }
 }

@@ -84,6 +84,12 @@ export function statusLine(status: number, reason: string): string {
   return `HTTP/1.1 ${status} ${phrase}\r\n`;
 }
 
+/** A whole short answer after which the connection closes. */
+export function refusalText(status: number, message: string, dateLine: string): string {
+  const length = message.length + 1;
+  return `${statusLine(status, "")}${dateLine}Content-Type: text/plain\r\nContent-Length: ${length}\r\nConnection: close\r\n\r\n${message}\n`;
+}
+
 /** Serialises a response's head, once for each head object. Connection and Transfer-Encoding are the engine's own. */
 export function responseText(head: ResponseHead): ResponseText {
   const known = head.memo[TEXT] as ResponseText | undefined;

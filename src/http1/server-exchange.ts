@@ -15,7 +15,7 @@ import { CHUNKED, type ParsedRequest, UNTIL_CLOSE } from "./head.ts";
 import type { IncomingBody } from "./incoming.ts";
 import { OutgoingBody, type OutgoingOwner } from "./outgoing.ts";
 import { fieldLines, responseText, statusLine } from "./serialise.ts";
-import type { ServerConnection } from "./server.ts";
+import type { ServerConnection } from "./server-connection.ts";
 
 type CloseListener = (error: EdgeError | undefined) => void;
 
