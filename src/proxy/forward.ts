@@ -77,6 +77,7 @@ export function createForwarder(options: ForwarderOptions): Forward {
     try {
       const parts = requestParts(request);
       if (isLoop(parts.headers, via)) throw loopError();
+      if (parts.method === "CONNECT" && !isUpgrade(parts.protocol)) throw connectError();
       const hops = maxForwards(parts.method, parts.headers);
       if (hops === 0) answer.resolve(finalRecipient(parts.method));
       else new Forwarding(parts, hops, context, pool, facts, clock, via, answer).attempt();
@@ -85,6 +86,15 @@ export function createForwarder(options: ForwarderOptions): Forward {
     }
     return answer.promise;
   };
+}
+
+function isUpgrade(protocol: string | undefined): boolean {
+  return protocol !== undefined && UPGRADES.has(protocol);
+}
+
+/** A tunnel to anywhere is what an open proxy gives, and no backend is one. */
+function connectError(): EdgeError {
+  return new EdgeError("BAD_REQUEST", "CONNECT is not forwarded", { source: "downstream", status: 501 });
 }
 
 function loopError(): EdgeError {
@@ -177,7 +187,8 @@ class Forwarding implements UpstreamRequest, ResponseHandler {
     this.headers = headers;
     this.extra = undefined;
     this.memo = undefined;
-    this.replay = parts.body && new ReplayBody(parts.body);
+    // Past the head of an upgrade no byte goes out before the server has switched: it could be read as a request.
+    this.replay = parts.body && this.protocol === undefined ? new ReplayBody(parts.body) : undefined;
     this.body = undefined;
     exchange.onClose((error) => this.closed(error));
   }

@@ -21,6 +21,7 @@ import { lazyRequest } from "../../src/exchange/web-request.ts";
 import { sendResponse } from "../../src/exchange/web-response.ts";
 import { serveHttp1 } from "../../src/http1/server.ts";
 import type { Http1Transport } from "../../src/http1/transport.ts";
+import { serveHttp2 } from "../../src/http2/server.ts";
 import { createMetrics } from "../../src/metrics.ts";
 import { createForwarder } from "../../src/proxy/forward.ts";
 import { failExchange } from "../../src/proxy/problem.ts";
@@ -99,6 +100,8 @@ export interface ProxyOptions {
   readonly backend?: Partial<BackendConfig>;
   readonly trusted?: boolean;
   readonly clock?: Clock;
+  /** Clients speak HTTP/2 (with prior knowledge) instead of HTTP/1.1. */
+  readonly http2?: boolean;
   /** What middleware would do: gets `forward` and may do something else. */
   readonly app?: (request: Request, next: () => Promise<Response>) => Promise<Response>;
 }
@@ -166,7 +169,8 @@ export async function startProxy(ports: readonly number[], options: ProxyOptions
   };
   const server = createTcpServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     socket.on("error", () => {});
-    serveHttp1(socket, {
+    const serve = options.http2 ? serveHttp2 : serveHttp1;
+    serve(socket, {
       connection: {
         id: 1,
         remoteAddress: socket.remoteAddress ?? "",
@@ -189,7 +193,10 @@ export async function startProxy(ports: readonly number[], options: ProxyOptions
     close() {
       server.close();
       for (const socket of sockets) socket.destroy();
-      for (const { transport } of pool.members()) (transport as Http1Transport).destroy();
+      for (const { transport } of pool.members()) {
+        transport.close();
+        (transport as Partial<Http1Transport>).destroy?.();
+      }
     },
   });
   const { port } = server.address() as AddressInfo;
