@@ -32,10 +32,8 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
     "proxy",
     "middleware",
     "tunnel",
-    "admin",
   ],
-  // A Hono app that reads what the edge hands it; the edge, which listens, mounts it.
-  admin: ["exchange"],
+  admin: ["config", "edge", "exchange", "upstream", "tls", "storage", "tunnel"],
   cli: ["config", "edge", "admin", "exchange", "storage", "tls", "upstream", "tunnel", "index"],
 };
 
