@@ -106,6 +106,8 @@ async function makeCertificate(
 }
 
 async function main(options: Options, folder: string): Promise<number> {
+  // An hour of measuring should not end in a page that cannot be written.
+  if (options.page) intoPage(readFileSync(options.page, "utf8"), "");
   const cores = chooseCores();
   moveSelf(cores);
   const say = (text: string): void => {
