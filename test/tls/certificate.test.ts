@@ -175,6 +175,19 @@ describe("a challenge", () => {
     expect(challenge.answer(`${CHALLENGE_PREFIX}abc`)).toBeUndefined();
   });
 
+  test("that comes before the account is known is answered as soon as it is, if not given up before", async () => {
+    const early = createHttpChallenge();
+    const giveUp = new AbortController();
+    const waiting = early.answerSoon(`${CHALLENGE_PREFIX}abc`, new AbortController().signal);
+    const impatient = early.answerSoon(`${CHALLENGE_PREFIX}abc`, giveUp.signal);
+    giveUp.abort();
+    expect(await impatient).toBeUndefined();
+    expect(await early.answerSoon("/other", new AbortController().signal)).toBeUndefined();
+    early.setThumbprint("print");
+    expect(await waiting).toBe("abc.print");
+    expect(await early.answerSoon(`${CHALLENGE_PREFIX}abc`, AbortSignal.abort())).toBe("abc.print");
+  });
+
   test("is answered for any token of base64url, and nothing else", () => {
     challenge.setThumbprint("print");
     expect(challenge.answer(`${CHALLENGE_PREFIX}aZ0-_`)).toBe("aZ0-_.print");

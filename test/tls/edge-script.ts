@@ -2,7 +2,7 @@
 // argv: the ACME directory, a file with the CA of its HTTPS, the storage folder, the port for challenges.
 import { readFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { createServer } from "node:tls";
 import { systemClock, systemRandom } from "../../src/clock.ts";
 import { createLog } from "../../src/log.ts";
@@ -21,12 +21,17 @@ const storage = openFilesystemStorage(root, { clock, log });
 const challenge = createHttpChallenge();
 const resolver = createResolver();
 
-const front = createHttpServer((request, response) => {
-  const answer = challenge.answer(request.url ?? "");
+const front = createHttpServer(async (request, response) => {
+  const answer = await challenge.answerSoon(request.url ?? "", AbortSignal.timeout(3000));
   response.statusCode = answer === undefined ? 404 : 200;
   response.end(answer);
 });
-front.listen(Number(challengePort), "127.0.0.1");
+// Several of these share the port, as workers of one edge do: any of them may be asked.
+createTcpServer((socket) => front.emit("connection", socket)).listen({
+  port: Number(challengePort),
+  host: "127.0.0.1",
+  reusePort: true,
+});
 
 const server = createServer(
   {
@@ -65,6 +70,12 @@ const manager = createCertificateManager({
 await storage.check();
 await manager.start();
 say({ event: "started", states: manager.status().map(({ state }) => state) });
+
+const watch = (): void => {
+  if (manager.status().every(({ state }) => state === "valid")) say({ event: "served-all" });
+  else clock.after(20, watch);
+};
+watch();
 
 process.stdin.on("end", async () => {
   await manager.close();

@@ -116,3 +116,23 @@ describe.each(RUNTIMES)("on %s", (runtime, args) => {
     await gone;
   });
 });
+
+test("edges on all three runtimes that share a folder and port 80 make one account and one order per host", async () => {
+  const root = join(folder, "shared");
+  const before = pebble.issued();
+  const edges = RUNTIMES.map(([runtime, args]) => startEdge(runtime, args, root));
+  for (const { event } of edges) await event("started");
+  const ca = await pebble.root();
+  for (const { event, lines } of edges) {
+    const { port } = (await event("listening")) as unknown as { port: number };
+    await event("served-all");
+    for (const name of ["a.example.test", "b.example.test"]) {
+      expect((await handshake(port, name, ca))?.subjectAltName).toBe(`DNS:${name}`);
+    }
+    expect(lines.filter((line) => line.event === "certificate.failed")).toEqual([]);
+  }
+  expect(pebble.issued() - before).toBe(2);
+  const gone = edges.map(({ child }) => once(child, "exit"));
+  for (const { child } of edges) child.stdin.end();
+  await Promise.all(gone);
+});
