@@ -204,13 +204,15 @@ export default defineEdge({
       expect(answer.trailers["x-checksum"]).toBe("abc");
     });
 
-    test("a client that goes away cancels the request to the server", async () => {
+    test("an HTTP/1.1 client that goes away cancels the request to the server", async () => {
       const request = https.request({ ...target(at(STREAM, "/hold-one")), agent: false }).end();
       request.on("error", () => {}); // Its own doing.
       await eventually("the request is there", () => origin.open.get("/hold-one"));
       request.destroy();
       await eventually("the server sees it leave", () => origin.abandoned.has("/hold-one"), 5000);
+    });
 
+    test("an HTTP/2 client that resets its stream cancels the request to the server", async () => {
       const session = await connect2(at(STREAM));
       const stream = session.request({ ":path": "/hold-two", ":authority": STREAM });
       stream.on("error", () => {});
