@@ -1,25 +1,16 @@
 /** Sends a request to a server of a pool and brings back its answer; tries another server where that is safe. */
 import type { Clock } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
-import type { ByteSource } from "../exchange/body.ts";
 import type { RequestContext } from "../exchange/context.ts";
-import type { ResponseHandler, UpstreamRequest } from "../exchange/dispatch.ts";
-import type { Exchange, ResponseHead } from "../exchange/exchange.ts";
 import { responseHead } from "../exchange/exchange.ts";
-import { type HeaderList, withHeader } from "../exchange/headers.ts";
-import type { ByteStream } from "../exchange/stream.ts";
-import { type RequestParts, requestParts } from "../exchange/web-request.ts";
+import { requestParts } from "../exchange/web-request.ts";
 import { lazyResponse } from "../exchange/web-response.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Pool } from "../upstream/pool.ts";
-import { createRetryBudget, isIdempotent, type RetryBudget, retryKind } from "../upstream/retry.ts";
-import type { Lease, Server } from "../upstream/server.ts";
-import { clientHead, isLoop, maxForwards, requestHeaders, responseHeaders } from "./headers.ts";
-import { LeasedBody } from "./leased-body.ts";
-import { outcomeOf } from "./outcome.ts";
-import { ReplayBody } from "./replay.ts";
-import { Upgrade } from "./upgrade.ts";
-import { acceptedFields, withKey } from "./websocket.ts";
+import { createRetryBudget } from "../upstream/retry.ts";
+import { Forwarding, type PoolFacts } from "./forwarding.ts";
+import { isLoop, maxForwards } from "./headers.ts";
+import { isUpgrade } from "./upgrade.ts";
 
 export interface ForwarderOptions {
   readonly clock: Clock;
@@ -33,16 +24,6 @@ export interface ForwarderOptions {
  * Rejects with an EdgeError: NO_SERVER (503), UPSTREAM_… (502, 504), CLIENT_CLOSED (499) or PROTOCOL_ERROR (508).
  */
 export type Forward = (request: Request, context: RequestContext, pool: Pool) => Promise<Response>;
-
-/** The protocols that a connection may be switched to. Anything else an upgrade asks for is not passed on. */
-const UPGRADES: ReadonlySet<string> = new Set(["websocket"]);
-
-/** What is kept per pool: counters with their label, and the retry budget. */
-interface PoolFacts {
-  readonly budget: RetryBudget;
-  readonly retried: { inc(): void };
-  readonly failed: (code: string) => void;
-}
 
 export function createForwarder(options: ForwarderOptions): Forward {
   const { clock, metrics } = options;
@@ -88,10 +69,6 @@ export function createForwarder(options: ForwarderOptions): Forward {
   };
 }
 
-function isUpgrade(protocol: string | undefined): boolean {
-  return protocol !== undefined && UPGRADES.has(protocol);
-}
-
 /** A tunnel to anywhere is what an open proxy gives, and no backend is one. */
 function connectError(): EdgeError {
   return new EdgeError("BAD_REQUEST", "CONNECT is not forwarded", { source: "downstream", status: 501 });
@@ -109,237 +86,4 @@ function finalRecipient(method: string): Response {
     method === "TRACE" ? responseHead(405, ["Allow", "OPTIONS"]) : responseHead(204),
     undefined,
   );
-}
-
-/** One request, over all its attempts. It is itself what the transport sends and what it answers to. */
-class Forwarding implements UpstreamRequest, ResponseHandler {
-  readonly method: string;
-  readonly path: string;
-  readonly scheme: "http" | "https";
-  readonly authority: string;
-  headers: HeaderList;
-  extra: HeaderList | undefined;
-  memo: Record<symbol, unknown> | undefined;
-  body: ByteSource | undefined;
-  readonly protocol: string | undefined;
-
-  private readonly exchange: Exchange;
-  private readonly context: RequestContext;
-  private readonly pool: Pool;
-  private readonly facts: PoolFacts;
-  private readonly clock: Clock;
-  private readonly answer: PromiseWithResolvers<Response>;
-  /** The fields without X-Request-Id; the same list again for a repeated head. */
-  private readonly base: HeaderList;
-  private readonly baseMemo: Record<symbol, unknown> | undefined;
-  private readonly replay: ReplayBody | undefined;
-  private lease: Lease | undefined;
-  private tried: Server[] | undefined;
-  private cancel: ((error?: EdgeError) => void) | undefined;
-  private startedAt = 0;
-  /** An answer or a final error was given. */
-  private done = false;
-  /** What of the answer is still open after that. */
-  private open: LeasedBody | Upgrade | undefined;
-
-  constructor(
-    parts: RequestParts,
-    hops: number | undefined,
-    context: RequestContext,
-    pool: Pool,
-    facts: PoolFacts,
-    clock: Clock,
-    via: string,
-    answer: PromiseWithResolvers<Response>,
-  ) {
-    const { exchange } = context;
-    const { connection, version } = exchange;
-    this.exchange = exchange;
-    this.context = context;
-    this.pool = pool;
-    this.facts = facts;
-    this.clock = clock;
-    this.answer = answer;
-    this.path = parts.path;
-    this.scheme = parts.scheme;
-    this.authority = parts.authority;
-    this.protocol = parts.protocol !== undefined && UPGRADES.has(parts.protocol) ? parts.protocol : undefined;
-    // An extended CONNECT and a GET with Upgrade are the same wish; the transport words it for its version.
-    this.method = this.protocol === undefined ? parts.method : "GET";
-    let headers = requestHeaders(
-      parts.headers,
-      {
-        version,
-        connection,
-        via,
-        scheme: parts.scheme,
-        authority: parts.authority,
-        peer: connection.remoteAddress,
-        peerTrusted: context.peerTrusted,
-        clientAddress: context.clientAddress,
-      },
-      parts.head?.memo,
-    );
-    if (hops !== undefined) headers = withHeader(headers, "Max-Forwards", String(hops - 1));
-    if (this.protocol === "websocket") headers = withKey(headers);
-    this.base = headers;
-    this.baseMemo = parts.head?.memo;
-    this.headers = headers;
-    this.extra = undefined;
-    this.memo = undefined;
-    // Past the head of an upgrade no byte goes out before the server has switched: it could be read as a request.
-    this.replay = parts.body && this.protocol === undefined ? new ReplayBody(parts.body) : undefined;
-    this.body = undefined;
-    exchange.onClose((error) => this.closed(error));
-  }
-
-  private get replayable(): boolean {
-    return this.replay === undefined || this.replay.replayable;
-  }
-
-  attempt(): void {
-    // The client may be gone already.
-    if (this.done) return;
-    const repeatable = isIdempotent(this.method) && this.protocol === undefined && this.replayable;
-    const lease = this.pool.lease(undefined, repeatable);
-    if (lease) this.send(lease);
-    else {
-      const message = `backend "${this.pool.name}" has no server`;
-      this.fail(new EdgeError("NO_SERVER", message, { source: "upstream", status: 503 }));
-    }
-  }
-
-  private send(lease: Lease): void {
-    const { context } = this;
-    this.lease = lease;
-    context.attempts++;
-    context.server = lease.server.id;
-    this.startedAt = this.clock.now();
-    if (this.replay) this.body = this.replay.attempt();
-    this.cancel = undefined;
-    const { transport } = lease.server;
-    const own = ["X-Request-Id", context.requestId];
-    const apart = transport.sendsExtra === true;
-    this.headers = apart ? this.base : this.base.concat(own);
-    this.extra = apart ? own : undefined;
-    // What is derived from a list that never comes again is not worth keeping.
-    this.memo = apart ? this.baseMemo : undefined;
-    const attempt = context.attempts;
-    const cancel = transport.dispatch(this, this);
-    // A transport may fail at once, and the next attempt be under way already.
-    if (attempt === context.attempts && !this.done) this.cancel = cancel;
-  }
-
-  inform(status: number, headers: HeaderList): void {
-    if (this.done) return;
-    if (status !== 100) this.exchange.inform(status, responseHeaders(headers));
-    else if (this.exchange.expectsContinue) this.exchange.inform(100, []);
-  }
-
-  respond(head: ResponseHead, body: ByteSource | undefined): void {
-    const lease = this.answered(head);
-    if (!lease) {
-      body?.cancel();
-      return;
-    }
-    if (body === undefined) {
-      lease.settle("ok");
-      this.answer.resolve(lazyResponse(clientHead(head), undefined));
-      return;
-    }
-    const leased = new LeasedBody(body, lease);
-    this.open = leased;
-    this.answer.resolve(lazyResponse(clientHead(head), leased));
-  }
-
-  upgraded(head: ResponseHead, stream: ByteStream): void {
-    const lease = this.answered(head);
-    if (!lease) {
-      stream.destroy();
-      return;
-    }
-    const fields = acceptedFields(responseHeaders(head.headers), this.headers, this.exchange.version);
-    if (!fields) {
-      lease.settle("broken");
-      stream.destroy();
-      const message = "the server switched to another protocol than the one asked for";
-      this.refuse(new EdgeError("UPSTREAM_PROTOCOL", message, { source: "upstream", status: 502 }));
-      return;
-    }
-    const upgrade = new Upgrade(this.protocol ?? "", stream, lease);
-    this.open = upgrade;
-    this.answer.resolve(lazyResponse(responseHead(101, fields), undefined, upgrade));
-  }
-
-  failed(error: EdgeError): void {
-    if (this.done) return;
-    const lease = this.lease!;
-    this.facts.failed(error.code);
-    lease.settle(outcomeOf(error));
-    const next = this.another(lease.server, error);
-    if (next) {
-      this.facts.retried.inc();
-      this.send(next);
-    } else this.fail(error);
-  }
-
-  /** A lease for the next attempt, where one is allowed and there is a server for it. */
-  private another(server: Server, error: EdgeError): Lease | undefined {
-    const { pool, context } = this;
-    const kind = retryKind(error, {
-      method: this.method,
-      replayable: this.replayable,
-      attempts: context.attempts,
-      servers: pool.members().length,
-    });
-    if (kind === "no" || (kind === "budget" && !this.facts.budget.take())) return undefined;
-    this.tried ??= [];
-    this.tried.push(server);
-    const other = pool.lease(this.tried, false);
-    if (other) return other;
-    // Alone in its pool: a kept-alive connection that it closed, or one stream refused, is no reason to give up on it.
-    // A server that cannot be reached, or took too long, would do so again.
-    const maybeStale = error.code === "UPSTREAM_RESET" || error.code === "UPSTREAM_REFUSED";
-    return maybeStale && context.attempts === 1 ? pool.lease(undefined, false) : undefined;
-  }
-
-  /** The head is here: returns the lease, or undefined where nobody waits for it. */
-  private answered(head: ResponseHead): Lease | undefined {
-    if (this.done) return undefined;
-    this.done = true;
-    this.replay?.settle();
-    const lease = this.lease!;
-    lease.answered(head.status);
-    this.context.upstreamMs = this.clock.now() - this.startedAt;
-    return lease;
-  }
-
-  private fail(error: EdgeError): void {
-    this.done = true;
-    this.context.error = error;
-    this.replay?.abandon(error);
-    this.refuse(error);
-  }
-
-  /** Whoever asked may have stopped waiting; an error that nobody catches must not end the process. */
-  private refuse(error: EdgeError): void {
-    this.answer.promise.catch(() => {});
-    this.answer.reject(error);
-  }
-
-  /** The exchange ended. What nobody took of the answer is let go, so that no slot stays taken for it. */
-  private closed(error: EdgeError | undefined): void {
-    if (this.done) {
-      if (this.open && !this.open.started) this.open.cancel(error);
-      return;
-    }
-    const reason =
-      error ??
-      new EdgeError("CLIENT_CLOSED", "answered before the server did", { source: "downstream", status: 499 });
-    this.done = true;
-    this.cancel?.(reason);
-    this.lease?.settle("abandoned");
-    this.replay?.abandon(reason);
-    this.refuse(reason);
-  }
 }

@@ -1,7 +1,14 @@
-/** The server's side of a connection that switched protocols, until somebody takes it. */
+/** Switching protocols: what may be switched to, and the server's side of it until somebody takes it. */
 import type { ByteStream } from "../exchange/stream.ts";
 import type { UpgradeHandle } from "../exchange/web-response.ts";
 import type { Lease } from "../upstream/server.ts";
+
+/** The protocols that a connection may be switched to. Anything else an upgrade asks for is not passed on. */
+const UPGRADES: ReadonlySet<string> = new Set(["websocket"]);
+
+export function isUpgrade(protocol: string | undefined): boolean {
+  return protocol !== undefined && UPGRADES.has(protocol);
+}
 
 /** Reading `stream` takes it: from then on the taker must close it. Its close frees the server's slot. */
 export class Upgrade implements UpgradeHandle {

@@ -2,9 +2,10 @@
 import type { Clock, Random } from "../clock.ts";
 import type { Transport } from "../exchange/dispatch.ts";
 import { type Candidates, candidates, pickTwo } from "./balancer.ts";
-import { Ejection, mayEject, type Outcome } from "./ejection.ts";
-import { alike, median, PeakEwma } from "./load.ts";
-import type { Lease, Server, ServerSpec, ServerState } from "./server.ts";
+import { mayEject, type Outcome } from "./ejection.ts";
+import { alike, median } from "./load.ts";
+import { Member, type MemberPool, ServerLease } from "./member.ts";
+import type { Lease, Server, ServerSpec } from "./server.ts";
 
 /** How often the pool's usual latency is worked out again. */
 const MEDIAN_EVERY_MS = 1000;
@@ -50,69 +51,7 @@ export interface PoolOptions {
   readonly random: Random;
 }
 
-class Member implements Server {
-  readonly id: string;
-  readonly transport: Transport;
-  weight: number;
-  readonly fixed: boolean;
-  inFlight = 0;
-  /** Requests that others have in flight there. */
-  elsewhere = 0;
-  leases = 0;
-  healthy = true;
-  readonly load: PeakEwma = new PeakEwma();
-  readonly ejection: Ejection = new Ejection();
-  readonly pool: LivePool;
-
-  constructor(pool: LivePool, id: string, transport: Transport, weight: number, fixed: boolean) {
-    this.pool = pool;
-    this.id = id;
-    this.transport = transport;
-    this.weight = weight;
-    this.fixed = fixed;
-  }
-
-  get state(): ServerState {
-    if (this.ejection.ejected) return this.ejection.probing ? "probing" : "ejected";
-    return this.healthy ? "available" : "unhealthy";
-  }
-
-  get latencyMs(): number | undefined {
-    return this.load.warm ? this.load.read(this.pool.clock.now(), this.pool.rest) : undefined;
-  }
-}
-
-class ServerLease implements Lease {
-  readonly server: Member;
-  private readonly startedAt: number;
-  private readonly probe: boolean;
-  private hasAnswered = false;
-  private settled = false;
-
-  constructor(server: Member, startedAt: number, probe: boolean) {
-    this.server = server;
-    this.startedAt = startedAt;
-    this.probe = probe;
-  }
-
-  answered(status = 200): void {
-    if (this.hasAnswered || this.settled) return;
-    this.hasAnswered = true;
-    this.server.pool.answered(this.server, this.startedAt, status);
-  }
-
-  settle(outcome: Outcome): void {
-    if (this.settled) return;
-    this.settled = true;
-    this.server.pool.settled(
-      this.server,
-      this.hasAnswered && outcome === "abandoned" ? "ok" : outcome,
-      this.probe,
-    );
-  }
-}
-
-class LivePool implements Pool {
+class LivePool implements Pool, MemberPool {
   readonly name: string;
   readonly clock: Clock;
   private readonly random: Random;
@@ -135,7 +74,6 @@ class LivePool implements Pool {
     this.random = options.random;
   }
 
-  /** Where latencies fade to without new samples. */
   get rest(): number {
     return this.usual / 2;
   }
@@ -210,7 +148,6 @@ class LivePool implements Pool {
     return () => this.listeners.delete(listener);
   }
 
-  /** The response head came: a lease's `answered`. */
   answered(member: Member, startedAt: number, status: number): void {
     const now = this.clock.now();
     const took = now - startedAt;
@@ -221,7 +158,6 @@ class LivePool implements Pool {
     if (member.ejection.ejected) this.restore(member, now);
   }
 
-  /** A lease ended. */
   settled(member: Member, outcome: Outcome, probe: boolean): void {
     member.inFlight--;
     this.inFlight--;
