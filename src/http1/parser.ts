@@ -142,10 +142,10 @@ export class HeadReader<P> {
     const end = Math.min(chunk.length, start + this.#limits.maxHeadBytes - this.#size);
     const result = parser.execute(chunk, start, end);
     if (result === PAUSED) return this.#finish(parser, chunk, start);
-    if (result !== OK) throw this.#refusal(parser, result, chunk);
+    if (result !== OK) throw this.#refusal(parser, result, chunk, start);
+    this.#checkLine(chunk, start, end);
     this.#parts.push(chunk.subarray(start, end));
     this.#size += end - start;
-    if (!this.#lineSeen) this.#checkLine(chunk, start, end);
     if (this.#size >= this.#limits.maxHeadBytes)
       throw this.#lineSeen
         ? new HeadError(431, "request head is too large", "head_bytes")
@@ -163,6 +163,7 @@ export class HeadReader<P> {
         if (byte !== 10 || ++this.#emptyLines > 2) throw new HeadError(400, "bad line end");
         this.#cr = false;
       } else if (byte === 13) this.#cr = true;
+      else if (byte === 10) throw new HeadError(400, "bad line end");
       else break;
     }
     return at;
@@ -180,20 +181,22 @@ export class HeadReader<P> {
     return parsed;
   }
 
-  /** A line without a version would otherwise wait for header fields that an HTTP/0.9 client never sends. */
+  /**
+   * A line without a version would otherwise wait for header fields that an HTTP/0.9 client never sends.
+   * `end`: how far the chunk was read; what is wrong with a whole line is said before what is wrong behind it.
+   */
   #checkLine(chunk: Buffer, start: number, end: number): void {
     const at = chunk.indexOf(10, start);
-    if (at < 0 || at >= end) return;
+    if (this.#lineSeen || at < 0 || at >= end) return;
     this.#lineSeen = true;
-    const text = Buffer.concat(this.#parts).toString("latin1");
-    const line = text.slice(0, text.indexOf("\n"));
-    if (this.#kind === REQUEST && !/ HTTP\/\d\.\d\r$/.test(line))
-      throw new HeadError(400, "bad request line");
-    if (this.#kind === REQUEST && !/ HTTP\/1\.[01]\r$/.test(line))
-      throw new HeadError(505, "HTTP version not supported");
+    if (this.#kind === RESPONSE) return;
+    const line = Buffer.concat(this.#parts).toString("latin1") + chunk.toString("latin1", start, at);
+    if (!/^[^ ]+ [^ ]+ HTTP\/\d\.\d\r$/.test(line)) throw new HeadError(400, "bad request line");
+    if (!/ HTTP\/1\.[01]\r$/.test(line)) throw new HeadError(505, "HTTP version not supported");
   }
 
-  #refusal(parser: Parser, result: number, chunk: Buffer): HeadError {
+  #refusal(parser: Parser, result: number, chunk: Buffer, start: number): HeadError {
+    this.#checkLine(chunk, start, parser.next);
     const reason = parser.reason();
     if (result === PAUSED_H2) return new HeadError(505, "HTTP/2 without TLS is not supported");
     if (result === INVALID_VERSION && reason === "Invalid HTTP version") return new HeadError(505, reason);

@@ -12,6 +12,11 @@ import { ServerExchange } from "./server-exchange.ts";
 import { type Sweeper, type Swept, sweeperOf } from "./sweep.ts";
 import { Watch } from "./watch.ts";
 
+/**
+ * How long an answer may give no byte after the client's FIN. A client that goes away looks just like one that has only
+ * finished sending, and is by far the more common one: the server should not work for it.
+ */
+const HALF_CLOSED_MS = 2000;
 /** How long a client may take to close its side after we closed ours. */
 const LINGER_MS = 5000;
 
@@ -378,7 +383,7 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
       const may = !this.#bodyPaused && !exchange.expectsContinue;
       if (may && watch.tooSlow(body.received, limits))
         this.#refuse(new HeadError(408, "the request's body came too slowly", "body_rate"));
-    } else if (this.#peerEnded && watch.silent(exchange.bytesSent, limits.idleTimeoutMs))
+    } else if (this.#peerEnded && watch.silent(exchange.bytesSent, HALF_CLOSED_MS))
       this.stream.destroy();
   }
 

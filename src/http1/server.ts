@@ -5,7 +5,7 @@
  * - between requests closes the connection;
  * - within a head gets a 400, as any malformed head;
  * - within a request body cuts that request off (400 where no answer has begun);
- * - after a whole request lets the answer finish, then closes. An answer that gives no byte for `idleTimeoutMs` after a
+ * - after a whole request lets the answer finish, then closes. An answer that gives no byte for two seconds after a
  *   FIN is taken for one whose client is gone.
  *
  * One request is handled at a time; pipelined bytes wait, and beyond `maxBufferedBytes` the stream is paused.
