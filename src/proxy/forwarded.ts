@@ -16,7 +16,10 @@ export interface Forwarding {
 
 const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const ADDRESS = /^\[?([0-9a-fA-F:.]+)(?:%[\w.-]+)?\]?$/;
+/** With the port that some proxies add. */
+const IPV4 = /^(\d{1,3}(?:\.\d{1,3}){3})(:\d{1,5})?$/;
+const IPV6 =
+  /^(?:([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)(?:%[\w.-]+)?|\[([0-9a-fA-F:.]+)(?:%[\w.-]+)?\](:\d{1,5})?)$/;
 
 /** An IPv4 client on a dual-stack listener is an IPv4 client. */
 function plainAddress(address: string): string {
@@ -28,11 +31,13 @@ function quoted(value: string): string {
   return TOKEN.test(value) ? value : `"${value.replace(/["\\]/g, "\\$&")}"`;
 }
 
-/** An address as a node (RFC 7239 §6): IPv6 in brackets and quotes; what is no address is "unknown". */
+/** An address as a node (RFC 7239 §6): with a port, or IPv6, in quotes; what is no address is "unknown". */
 export function forwardedNode(address: string): string {
-  const match = ADDRESS.exec(plainAddress(address.trim()));
-  if (!match) return "unknown";
-  return match[1]!.includes(":") ? `"[${match[1]}]"` : match[1]!;
+  const plain = plainAddress(address.trim());
+  const v4 = IPV4.exec(plain);
+  if (v4) return v4[2] === undefined ? v4[1]! : `"${v4[1]}${v4[2]}"`;
+  const v6 = IPV6.exec(plain);
+  return v6 ? `"[${v6[1] ?? v6[2]}]${v6[3] ?? ""}"` : "unknown";
 }
 
 function element(facts: Forwarding): string {

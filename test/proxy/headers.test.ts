@@ -197,6 +197,10 @@ describe("request fields", () => {
     expect(forwardedNode('1.2.3.4";proto=https')).toBe("unknown");
     expect(forwardedNode("[2001:db8::1]")).toBe('"[2001:db8::1]"');
     expect(forwardedNode("fe80::1%eth0")).toBe('"[fe80::1]"');
+    expect(forwardedNode("192.0.2.1:4711")).toBe('"192.0.2.1:4711"');
+    expect(forwardedNode("[2001:db8::1]:4711")).toBe('"[2001:db8::1]:4711"');
+    for (const junk of ["", "unknown", "1234", "a.b.c.d", "[", "::1]x", "1.2.3.4;by=x"])
+      expect(forwardedNode(junk)).toBe("unknown");
   });
 
   test("a repeated head gives the same list again", () => {
