@@ -383,8 +383,7 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
       const may = !this.#bodyPaused && !exchange.expectsContinue;
       if (may && watch.tooSlow(body.received, limits))
         this.#refuse(new HeadError(408, "the request's body came too slowly", "body_rate"));
-    } else if (this.#peerEnded && watch.silent(exchange.bytesSent, HALF_CLOSED_MS))
-      this.stream.destroy();
+    } else if (this.#peerEnded && watch.silent(exchange.bytesSent, HALF_CLOSED_MS)) this.stream.destroy();
   }
 
   #overdue(): void {
