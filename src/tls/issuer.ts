@@ -102,6 +102,7 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
         clock,
         signal,
         timeoutMs: pollTimeoutMs,
+        forgive: isTransient,
         look: async () => {
           const { url } = authorization;
           const [now] = await client.getAuthorizations({ authorizations: [url] } as never);
@@ -123,6 +124,7 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
         clock,
         signal,
         timeoutMs: pollTimeoutMs,
+        forgive: isTransient,
         look: async () => {
           if (wanted.includes(order.status)) return true;
           if (order.status === "invalid") throw orderFailed(host, order);
@@ -187,8 +189,7 @@ async function guard<T>(work: () => Promise<T>, retry: "any" | "never", signal: 
     if (signal.aborted) throw signal.reason;
     if (thrown instanceof EdgeError) {
       const { code, message, source, status, cause } = thrown;
-      const transient = ["ACME_UNREACHABLE", "ACME_TIMEOUT"].includes(code) || isServerFault(cause);
-      if (!transient || retry === thrown.retry) throw thrown;
+      if (!isTransient(thrown) || retry === thrown.retry) throw thrown;
       throw new EdgeError(code, message, { source, status, retry, cause });
     }
     throw new EdgeError("ACME_PROBLEM", thrown instanceof Error ? thrown.message : String(thrown), {
@@ -199,8 +200,11 @@ async function guard<T>(work: () => Promise<T>, retry: "any" | "never", signal: 
   }
 }
 
-function isServerFault(cause: unknown): boolean {
-  return cause instanceof AcmeProblem && cause.status >= 500;
+/** A fault of the network or of the CA itself, not a refusal. */
+function isTransient(thrown: unknown): boolean {
+  if (!(thrown instanceof EdgeError)) return false;
+  if (thrown.code === "ACME_UNREACHABLE" || thrown.code === "ACME_TIMEOUT") return true;
+  return thrown.code === "ACME_PROBLEM" && thrown.cause instanceof AcmeProblem && thrown.cause.status >= 500;
 }
 
 function challengeFailed(

@@ -14,14 +14,25 @@ export interface PollOptions {
   timeoutMs: number;
   /** True when it is done; otherwise how long the other side asks to wait, where it does. */
   look(): Promise<true | number | undefined>;
+  /** Whether to look again in spite of what `look` threw: a lost packet must not cost an order. At most five in a row. */
+  forgive?(thrown: unknown): boolean;
 }
+
+const MOST_FORGIVEN = 5;
 
 /** Resolves when `look` gives true; rejects with what it throws, ACME_TIMEOUT, or the signal's reason. */
 export async function pollUntil(options: PollOptions): Promise<void> {
-  const { what, clock, signal, timeoutMs, look } = options;
+  const { what, clock, signal, timeoutMs, look, forgive } = options;
+  let forgiven = 0;
   const end = clock.now() + timeoutMs;
   for (let wait = FIRST_MS; ; wait = Math.min(wait * GROWTH, LONGEST_MS)) {
-    const seen = await look();
+    let seen: true | number | undefined;
+    try {
+      seen = await look();
+      forgiven = 0;
+    } catch (thrown) {
+      if (signal.aborted || !forgive?.(thrown) || ++forgiven > MOST_FORGIVEN) throw thrown;
+    }
     if (seen === true) return;
     const pause = seen === undefined ? wait : Math.min(Math.max(seen, wait), LONGEST_RETRY_AFTER_MS);
     if (clock.now() + pause > end) {

@@ -180,6 +180,30 @@ describe("polling", () => {
     expect(await times([3_600_000, true], 90_000)).toEqual([0, 60_000]);
   });
 
+  test("forgives a lost answer, but not six in a row, nor a refusal", async () => {
+    const clock = manualClock();
+    const run = async (failures: number, forgive: boolean): Promise<string> => {
+      let left = failures;
+      const done = pollUntil({
+        what: "it",
+        clock,
+        signal: new AbortController().signal,
+        timeoutMs: 60_000,
+        forgive: () => forgive,
+        look: async () => {
+          if (left-- > 0) throw new Error("lost");
+          return true;
+        },
+      }).then(
+        () => "done",
+        (thrown: Error) => thrown.message,
+      );
+      await clock.advance(60_000);
+      return done;
+    };
+    expect([await run(5, true), await run(6, true), await run(1, false)]).toEqual(["done", "lost", "lost"]);
+  });
+
   test("ends at its timeout", async () => {
     await expect(times([], 5000)).rejects.toMatchObject({ code: "ACME_TIMEOUT" });
   });
