@@ -13,7 +13,10 @@ import { type HeadReader, responseReader } from "./parser.ts";
 import { requestText } from "./serialise.ts";
 import { type Sweeper, type Swept, sweeperOf } from "./sweep.ts";
 
+/** How long a request body waits for "100 Continue". */
 const EXPECT_MS = 1000;
+/** Informational responses to one request. */
+const MAX_INFORMS = 100;
 
 export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, Swept {
   readonly #stream: ByteStream;
@@ -34,6 +37,7 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
   #upgraded = false;
   /** A byte of the answer is here. */
   #answering = false;
+  #informs = 0;
   #keepAlive = true;
   #bodyStarted = true;
   #expectTimer: Timer | undefined;
@@ -98,6 +102,7 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
     this.#request = request;
     this.#handler = handler;
     this.#answering = false;
+    this.#informs = 0;
     this.#keepAlive = true;
     const { responseTimeoutMs } = this.#options;
     this.#deadline =
@@ -194,8 +199,12 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
         }
       }
     } catch (thrown) {
-      if (!(thrown instanceof HeadError)) throw thrown;
-      this.#protocolError(thrown.message);
+      if (thrown instanceof HeadError) this.#protocolError(thrown.message);
+      else {
+        // A handler's bug; thrown on from here it would end the process.
+        this.#fail(new EdgeError("INTERNAL", "handling the answer failed", { cause: thrown }));
+        this.destroy();
+      }
     }
   }
 
@@ -209,6 +218,7 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
     const request = this.#request!;
     if (head.status < 200) {
       if (head.status === 101) return this.#switch(parsed, chunk, next);
+      if (++this.#informs > MAX_INFORMS) throw new HeadError(400, "too many informational responses");
       handler.inform(head.status, head.headers);
       if (head.status === 100) this.#startBody();
       return this.#request === undefined ? -1 : next;

@@ -59,7 +59,14 @@ export class OutgoingBody implements ByteSink {
   end(trailers?: HeaderList): void {
     if (this.#ended) return;
     if (this.#chunked) {
-      this.#outbox.text(trailers === undefined ? "0\r\n\r\n" : `0\r\n${fieldLines(trailers)}\r\n`);
+      let lines = "";
+      try {
+        if (trailers !== undefined) lines = fieldLines(trailers);
+      } catch (thrown) {
+        this.#cut(thrown as EdgeError);
+        return;
+      }
+      this.#outbox.text(`0\r\n${lines}\r\n`);
       this.#outbox.send();
     } else if (this.#remaining > 0 && this.#remaining !== Number.POSITIVE_INFINITY) {
       this.#cut(new EdgeError("INTERNAL", "the body is shorter than its Content-Length"));

@@ -107,11 +107,6 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
     return this.#peerEnded && this.#pending === undefined;
   }
 
-  /** Whether what is left of the request body can be read and thrown away to keep the connection. */
-  canDrain(body: IncomingBody): boolean {
-    return body.length === undefined || body.remaining <= this.options.limits.maxDrainBytes;
-  }
-
   /** An exchange's answer is in the outbox, whole. */
   answerEnded(exchange: ServerExchange, persist: boolean): void {
     if (exchange !== this.#exchange) return;
@@ -152,6 +147,8 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
     stream.pause();
     if (this.#pending !== undefined) stream.unshift(this.#pending);
     this.#pending = undefined;
+    // Whoever takes the stream has missed its "end"; a client that cannot send any more has no use for an upgrade.
+    if (this.#peerEnded) stream.destroy();
     return stream;
   }
 
@@ -298,7 +295,8 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
     if (this.#exchange === undefined) {
       if (this.#reader.pending) this.#refuse(new HeadError(400, "the request's head is cut short"));
       else this.#close();
-    } else if (this.#body !== undefined && !this.#body.complete)
+    } else if (this.#exchange.closed) this.#close();
+    else if (this.#body !== undefined && !this.#body.complete)
       this.#refuse(new HeadError(400, "the request's body is cut short"));
   }
 

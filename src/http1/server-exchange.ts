@@ -14,7 +14,7 @@ import type { ByteStream } from "../exchange/stream.ts";
 import { CHUNKED, type ParsedRequest, UNTIL_CLOSE } from "./head.ts";
 import type { IncomingBody } from "./incoming.ts";
 import { OutgoingBody, type OutgoingOwner } from "./outgoing.ts";
-import { fieldLines, responseText, statusLine } from "./serialise.ts";
+import { fieldLines, isField, responseText, statusLine } from "./serialise.ts";
 import type { ServerConnection } from "./server-connection.ts";
 
 type CloseListener = (error: EdgeError | undefined) => void;
@@ -56,7 +56,12 @@ export class ServerExchange implements Exchange, OutgoingOwner {
     if (status === 100) this.expectsContinue = false;
     if (this.version === "1.0") return;
     const { outbox } = this.#server;
-    outbox.text(`${statusLine(status, "")}${fieldLines(headers)}\r\n`);
+    let lines = "";
+    for (let i = 0; i < headers.length; i += 2) {
+      // Nobody depends on an informational response, so a field that cannot be sent is left out.
+      if (isField(headers[i]!, headers[i + 1]!)) lines += `${headers[i]}: ${headers[i + 1]}\r\n`;
+    }
+    outbox.text(`${statusLine(status, "")}${lines}\r\n`);
     outbox.send();
   }
 
@@ -139,7 +144,8 @@ export class ServerExchange implements Exchange, OutgoingOwner {
   #requestLeavesLineClean(): boolean {
     const incoming = this.#incoming;
     if (incoming === undefined || incoming.complete) return true;
-    return !this.expectsContinue && this.#server.canDrain(incoming);
+    const { maxDrainBytes } = this.#server.options.limits;
+    return !this.expectsContinue && (incoming.length === undefined || incoming.remaining <= maxDrainBytes);
   }
 
   #failAnswer(thrown: unknown): void {

@@ -381,6 +381,28 @@ describe("one connection", () => {
     expect(other.body).toMatchObject({ text: "abcdef", ended: true });
   });
 
+  test("a handler that throws ends its connection, not the process", async () => {
+    const wire = connect();
+    const handler = heard();
+    wire.client.dispatch(request(), {
+      ...handler,
+      respond() {
+        throw new Error("boom");
+      },
+    });
+    await wire.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc");
+    expect(wire.gone).toBe(1);
+  });
+
+  test("informational answers without end are not waited out", async () => {
+    const wire = connect();
+    const handler = heard();
+    wire.client.dispatch(request(), handler);
+    await wire.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(200));
+    expect(handler.error?.code).toBe("UPSTREAM_PROTOCOL");
+    expect(handler.informs).toHaveLength(100);
+  });
+
   test("an upgrade hands over the stream and what came with the 101", async () => {
     const wire = connect();
     const handler = heard();

@@ -167,6 +167,16 @@ describe("answers", () => {
     expect(wire.closed()).toBe(true);
   });
 
+  test("trailers that would split the answer cut it", async () => {
+    const source = pushed();
+    const wire = serve((exchange) => exchange.respond(head, source));
+    await wire.send(GET);
+    source.sink!.end(["A", "b\r\n\r\nHTTP/1.1 200 OK"]);
+    await settle();
+    expect(wire.text()).not.toContain("0\r\n");
+    expect(wire.closed()).toBe(true);
+  });
+
   test("a cut body is never passed off as whole", async () => {
     for (const version of ["1.1", "1.0"]) {
       const source = pushed();
@@ -635,6 +645,15 @@ describe("upgrade", () => {
     stream.destroy();
     await settle();
     expect(closed).toBeUndefined();
+    expect(wire.serverClosed()).toBe(true);
+  });
+
+  test("a client that closed its side gets no upgrade", async () => {
+    const wire = serve(later);
+    wire.stream.write(UPGRADE);
+    await wire.end();
+    expect(wire.exchanges[0]!.accept([]).destroyed).toBe(true);
+    await settle();
     expect(wire.serverClosed()).toBe(true);
   });
 
