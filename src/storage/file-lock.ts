@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { readlinkSync } from "node:fs";
-import { link, open, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { open, readFile, rename, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { threadId } from "node:worker_threads";
@@ -64,11 +64,14 @@ export async function acquireFileLock(
       seen = other.mark;
       seenAt = clock.now();
     }
-    if (isGone(other.owner) || clock.now() - seenAt >= STALE_MS) {
-      if (await takeAway(path, other.mark)) {
+    const still = clock.now() - seenAt;
+    if (isGone(other.owner) || still >= STALE_MS) {
+      held.add(owner.id);
+      if (await takeOver(path, other.mark, owner, still >= 2 * STALE_MS)) {
         log.warn("storage.lock_taken_over", { path, pid: other.owner?.pid, host: other.owner?.host });
+        return hold(path, owner, options);
       }
-      continue;
+      held.delete(owner.id);
     }
     await sleep(clock, POLL_MS, signal);
   }
@@ -111,9 +114,14 @@ function hold(path: string, owner: Owner, { clock, log }: { clock: Clock; log: L
       if (released) return;
       released = true;
       timer?.cancel();
-      held.delete(owner.id);
-      // Only our own file: after a take-over it is another's.
-      if (!lost.signal.aborted && (await look(path))?.owner?.id === owner.id) await rm(path, { force: true });
+      try {
+        // Only our own file: after a take-over it is another's.
+        if (!lost.signal.aborted && (await look(path))?.owner?.id === owner.id)
+          await rm(path, { force: true });
+      } finally {
+        // Not before the file is gone, or it would look like one left by a crash.
+        held.delete(owner.id);
+      }
     },
   };
 }
@@ -124,6 +132,10 @@ async function create(path: string, owner: Owner): Promise<boolean> {
       const handle = await open(path, "wx", FILE_MODE);
       try {
         await handle.writeFile(JSON.stringify(owner));
+      } catch (thrown) {
+        // A full disk: an empty file would lock everybody out for a while.
+        await rm(path, { force: true });
+        throw thrown;
       } finally {
         await handle.close();
       }
@@ -171,21 +183,26 @@ function isGone(owner: Owner | undefined): boolean {
   }
 }
 
-/** Moves the stale file away. Two who try at once cannot both succeed, and a fresh lock caught by mistake is put back. */
-async function takeAway(path: string, mark: string): Promise<boolean> {
-  const away = join(dirname(path), `${OWN_MARK}${randomBytes(12).toString("hex")}`);
+/**
+ * Puts our file in the place of a stale one, in one step, so that there is no moment without a lock. A guard file lets one
+ * at a time try; one left by a crash in here is broken after a while.
+ */
+async function takeOver(path: string, mark: string, owner: Owner, breakGuard: boolean): Promise<boolean> {
+  const guard = `${path}${OWN_MARK}`;
+  if (breakGuard) await rm(guard, { force: true });
+  if (!(await create(guard, owner))) return false;
   try {
-    await rename(path, away);
+    // Somebody may have been first, or the owner may have woken up.
+    if ((await look(path))?.mark !== mark) return false;
+    const draft = join(dirname(path), `${OWN_MARK}${owner.id}`);
+    await create(draft, owner);
+    await rename(draft, path);
+    return true;
   } catch (thrown) {
-    if (systemCode(thrown) === "ENOENT") return false;
     throw storageError("write", path, thrown);
+  } finally {
+    await rm(guard, { force: true });
   }
-  const caught = await look(away);
-  const stale = caught?.mark === mark;
-  // Where the name is taken again by now, its new holder stays and the one we caught finds its lock lost.
-  if (!stale) await link(away, path).catch(() => {});
-  await rm(away, { force: true });
-  return stale;
 }
 
 /** Containers may share a host name and a folder, but not their process numbers. */

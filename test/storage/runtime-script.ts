@@ -36,27 +36,33 @@ say("list", (await storage.list("")).sort());
 
 let inside = 0;
 let most = 0;
+let dead = "";
 const openings = Array.from({ length: 5 }, () => openFilesystemStorage(root, options));
-await Promise.all(
-  Array.from({ length: 20 }, (_, index) =>
-    openings[index % 5]?.withLock("race", async () => {
-      most = Math.max(most, ++inside);
-      await storage.load("a/b");
-      inside--;
-    }),
-  ),
-);
+const race = (): Promise<unknown> =>
+  Promise.all(
+    Array.from({ length: 20 }, (_, index) =>
+      openings[index % 5]?.withLock("race", async () => {
+        most = Math.max(most, ++inside);
+        await storage.load("a/b");
+        inside--;
+      }),
+    ),
+  );
+await race();
 say("most inside", most);
+// The same, with a lock left by a process that is no more.
+await storage.withLock("gone", async () => {
+  const text = await readFile(join(root, "locks~/gone"), "utf8");
+  dead = JSON.stringify({ ...JSON.parse(text), id: "x", pid: 2 ** 22 + 1 });
+});
+await writeFile(join(root, "locks~/race"), dead);
+most = 0;
+await race();
+say("most inside after a crash", most);
 say("locks left", await readdir(join(root, "locks~")));
 
 // An owner that is no more: a process number that cannot be, on this machine and in this namespace.
-await storage.withLock("gone", async () => {
-  const text = await readFile(join(root, "locks~/gone"), "utf8");
-  await writeFile(
-    join(root, "locks~/dead"),
-    JSON.stringify({ ...JSON.parse(text), id: "x", pid: 2 ** 22 + 1 }),
-  );
-});
+await writeFile(join(root, "locks~/dead"), dead);
 say(
   "lock of the dead",
   await openFilesystemStorage(root, { clock: manualClock(), log: silentLog }).withLock(

@@ -16,6 +16,7 @@ folder as value: STORAGE_UNWRITABLE
 left behind: b
 list: a/b,link
 most inside: 1
+most inside after a crash: 1
 locks left: 
 lock of the dead: had
 lock of the silent after: 16 s
