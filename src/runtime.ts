@@ -14,3 +14,30 @@ export const runtimeVersion: string =
     : typeof Bun !== "undefined"
       ? Bun.version
       : process.versions.node;
+
+interface PausableSocket {
+  pause(): unknown;
+  resume(): unknown;
+}
+
+/**
+ * Makes `pause()` of a TLS socket stop the connection below it too.
+ *
+ * Deno 2.9.6 keeps what arrives while a TLS socket is paused in memory without bound (since denoland/deno#33524 nothing
+ * of it is lost), so any uploader could fill the machine. Its handle's `_parent` is the TCP handle.
+ */
+export function boundReading(socket: PausableSocket): void {
+  if (runtimeName !== "deno") return;
+  const below = (socket as { _handle?: { _parent?: { readStop?(): void; readStart?(): void } } })._handle
+    ?._parent;
+  if (typeof below?.readStop !== "function" || typeof below.readStart !== "function") return;
+  const { pause, resume } = socket;
+  socket.pause = () => {
+    below.readStop?.();
+    return pause.call(socket);
+  };
+  socket.resume = () => {
+    below.readStart?.();
+    return resume.call(socket);
+  };
+}

@@ -10,6 +10,7 @@ import type { DownstreamConnection, Exchange } from "../exchange/exchange.ts";
 import type { Limits, Offence } from "../exchange/limits.ts";
 import { serveHttp1 } from "../http1/server.ts";
 import { serveHttp2 } from "../http2/server.ts";
+import { boundReading } from "../runtime.ts";
 import type { Connections, Drainable } from "./connections.ts";
 import { listen, stopListening } from "./listen.ts";
 
@@ -154,6 +155,7 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
     },
   });
   server.on("secureConnection", (socket: tls.TLSSocket) => {
+    boundReading(socket);
     const facts = new TlsFacts(socket);
     const connection = describe(socket, facts);
     serve(options, socket, connection, (authority) => options.authorize(facts.serverName, authority));

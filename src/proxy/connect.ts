@@ -3,6 +3,7 @@ import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { Clock } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
+import { boundReading } from "../runtime.ts";
 
 export interface DialTarget {
   readonly host: string;
@@ -65,6 +66,7 @@ export function dial(target: DialTarget, options: DialOptions, done: Dialled): (
   const onReady = (): void => {
     if (!settle()) return;
     socket.setNoDelay(true);
+    if (tls) boundReading(socket);
     done(undefined, socket);
   };
   const onError = (cause: Error): void =>
