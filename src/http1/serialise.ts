@@ -175,6 +175,16 @@ function requestLines(request: UpstreamRequest): string {
   return lines;
 }
 
+/** Fields that differ each time, so nothing of them is kept. */
+function extraLines(extra: HeaderList): string {
+  let lines = "";
+  for (let i = 0; i < extra.length; i += 2) {
+    if (!isField(extra[i]!, extra[i + 1]!)) throw badRequest("header field");
+    lines += `${extra[i]}: ${extra[i + 1]}\r\n`;
+  }
+  return lines;
+}
+
 /** Fields that only this engine writes: two of them would be two framings. */
 function steers(name: string): boolean {
   switch (name.length) {
@@ -202,7 +212,8 @@ function badRequest(what: string): EdgeError {
 
 /** A request's whole head as text. Throws BAD_REQUEST, see {@link requestLines}. */
 export function requestText(request: UpstreamRequest): string {
-  const lines = requestLines(request);
+  const { extra } = request;
+  const lines = extra === undefined ? requestLines(request) : requestLines(request) + extraLines(extra);
   if (request.protocol !== undefined) {
     if (!TOKEN.test(request.protocol)) throw badRequest("protocol");
     return `${lines}Connection: Upgrade\r\nUpgrade: ${request.protocol}\r\n\r\n`;

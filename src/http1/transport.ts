@@ -136,6 +136,7 @@ export function createHttp1Transport(options: Http1TransportOptions): Http1Trans
   }
 
   return {
+    sendsExtra: true,
     dispatch(request, handler) {
       if (closing) return refuse(handler, "the server is being removed");
       let client = idle.pop();
