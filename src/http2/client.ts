@@ -95,7 +95,7 @@ export class ClientConnection extends Http2Connection implements Http2Client {
   #whenClosed: (() => void)[] = [];
 
   constructor(stream: ByteStream, options: Http2ClientOptions) {
-    const limits = options.limits ?? DEFAULT_LIMITS;
+    const limits = trusting(options.limits ?? DEFAULT_LIMITS);
     super({
       stream,
       limits,
@@ -272,7 +272,7 @@ export class ClientConnection extends Http2Connection implements Http2Client {
     return 0;
   }
 
-  protected headersFrame(id: number, flags: number, bytes: Buffer, start: number, end: number): void {
+  protected headersFrame(id: number, flags: number, bytes: Buffer, start: number, end: number): undefined {
     const stream = this.streams.get(id) as ClientStream | undefined;
     if (stream === undefined || stream.remoteClosed) {
       this.headersForNone(id, bytes, start, end);
@@ -355,6 +355,21 @@ export class ClientConnection extends Http2Connection implements Http2Client {
     for (const resolve of this.#whenClosed) resolve();
     this.#options.onClose(error);
   }
+}
+
+/** A server that we chose may reset and ping as it likes: a busy tunnel must not be taken for an attack. */
+function trusting(limits: Limits): Limits {
+  const any = Number.POSITIVE_INFINITY;
+  return {
+    ...limits,
+    http2: {
+      ...limits.http2,
+      maxResetsPerSecond: any,
+      maxPingsPerSecond: any,
+      maxEmptyFramesPerSecond: any,
+      maxWindowUpdatesPerSecond: any,
+    },
+  };
 }
 
 function tunnelOf(stream: ClientStream): Http2ByteStream {

@@ -1,20 +1,14 @@
 /** One HTTP/2 connection on a byte stream: everything of RFC 9113 that both roles share. */
-import type { Clock } from "../clock.ts";
-import type { EdgeError } from "../errors.ts";
-import type { HeaderList } from "../exchange/headers.ts";
-import type { Limits, Offence } from "../exchange/limits.ts";
-import type { ByteStream } from "../exchange/stream.ts";
+import type { Offence } from "../exchange/limits.ts";
+import type { ConnectionFacts } from "./ending.ts";
 import {
-  codeName,
   ENHANCE_YOUR_CALM,
   FLOW_CONTROL_ERROR,
   FRAME_SIZE_ERROR,
-  Http2Error,
-  INTERNAL_ERROR,
   PROTOCOL_ERROR,
   STREAM_CLOSED,
 } from "./errors.ts";
-import { ReceiveWindow } from "./flow.ts";
+import { ReceiveBudget, ReceiveWindow } from "./flow.ts";
 import {
   CONTINUATION,
   DATA,
@@ -24,11 +18,8 @@ import {
   FLAG_END_STREAM,
   FLAG_PADDED,
   FLAG_PRIORITY,
-  type FrameListener,
-  FrameReader,
   GOAWAY,
   HEADERS,
-  MAX_FRAME_BYTES,
   MAX_WINDOW,
   PING,
   PRIORITY,
@@ -37,86 +28,29 @@ import {
   readUint32,
   SETTINGS,
   SETTINGS_ENABLE_CONNECT_PROTOCOL,
-  SETTINGS_ENABLE_PUSH,
   SETTINGS_HEADER_TABLE_SIZE,
   SETTINGS_INITIAL_WINDOW_SIZE,
   SETTINGS_MAX_CONCURRENT_STREAMS,
-  SETTINGS_MAX_FRAME_SIZE,
   streamIdAt,
   WINDOW_UPDATE,
 } from "./frames.ts";
-import { Guard } from "./guard.ts";
-import { HpackDecoder } from "./hpack.ts";
-import { Output } from "./output.ts";
+import { Listening } from "./listening.ts";
 import { Recent } from "./recent.ts";
-import { Round } from "./round.ts";
+import { settingFault } from "./settings.ts";
 import type { Http2Stream } from "./stream.ts";
-import { enrol, unsweep } from "./sweep.ts";
-import { schedule, type Turned } from "./turn.ts";
 
-/** Frames gathered for one write, at most. */
-const TURN_BYTES = 131_072;
-/** Output that piles up behind a peer that does not read, before we stop reading from it. */
-const MAX_BACKLOG = 65_536;
-/** How long a connection that was ended may take to go away. */
-const LINGER_MS = 2000;
-/** Our encoder uses no dynamic table; this tells so a peer that set a smaller limit (RFC 7541 §4.2). */
-const NO_TABLE = Buffer.from([0x20]);
-
-export interface ConnectionFacts {
-  readonly stream: ByteStream;
-  readonly limits: Limits;
-  readonly clock: Clock;
-  onOffence(reason: Offence): void;
-  onClose(error: EdgeError | undefined): void;
-}
-
-export abstract class Http2Connection implements FrameListener, Turned {
-  readonly stream: ByteStream;
-  readonly limits: Limits;
-  readonly clock: Clock;
-  readonly output: Output = new Output();
-  readonly decoder: HpackDecoder;
-  readonly guard: Guard;
-  readonly streams: Map<number, Http2Stream> = new Map();
-  /** Monotonic time of the event that is being worked on. */
-  now: number;
-  /** Nothing more is read: an error was said, or the stream is gone. */
-  halted = false;
-  /** Whether a flush is due at the end of this turn. */
-  turnDue = false;
-  readonly maxBufferedBytes: number;
-  sendWindow: number = DEFAULT_WINDOW;
+/** Everything of RFC 9113 that a peer may send, checked; what is a role's own is left to the roles. */
+export abstract class Http2Connection extends Listening {
   peerInitialWindow: number = DEFAULT_WINDOW;
-  peerMaxFrame: number = MAX_FRAME_BYTES;
   peerMaxStreams: number = Number.POSITIVE_INFINITY;
   peerConnectProtocol = false;
-  /** When bytes last came from the peer. */
-  heardAt: number;
   /** When the connection last had no stream; undefined while it has. */
   idleSince: number | undefined;
-  /** When the header block that is being read began. */
-  protected blockSince = 0;
   protected settingsSeen = false;
   protected settingsAcked = false;
-  protected endedAt: number | undefined;
 
-  readonly #facts: ConnectionFacts;
-  readonly #reader: FrameReader;
-  readonly #round = new Round();
   readonly #recent = new Recent();
-  readonly #window: ReceiveWindow;
-  readonly #heldBudget: number;
-  #uncredited = 0;
-  #held = 0;
-  #writing = false;
-  #blockedSince = 0;
-  #blocked = false;
-  #readPaused = false;
-  #woken: Http2Stream[] = [];
-  #closed = false;
-  #error: EdgeError | undefined;
-  #tableNotice = false;
+  readonly #window: ReceiveBudget;
   #sawSmallTable = false;
   // A header block that spans frames.
   #blockId = 0;
@@ -125,44 +59,30 @@ export abstract class Http2Connection implements FrameListener, Turned {
   #blockFrames = 0;
 
   constructor(facts: ConnectionFacts) {
-    const { stream, limits, clock } = facts;
-    this.#facts = facts;
-    this.stream = stream;
-    this.limits = limits;
-    this.clock = clock;
-    this.maxBufferedBytes = limits.maxBufferedBytes;
-    this.decoder = new HpackDecoder(limits.http2.headerTableBytes);
-    this.guard = new Guard(limits.http2);
-    this.#reader = new FrameReader(this);
+    super(facts);
+    const { limits } = facts;
     const { connectionWindowBytes, maxConnectionWindowBytes } = limits.http2;
-    this.#window = new ReceiveWindow(
+    this.#window = new ReceiveBudget(
       Math.max(connectionWindowBytes, DEFAULT_WINDOW),
       maxConnectionWindowBytes,
     );
-    this.#heldBudget = maxConnectionWindowBytes / 2;
-    this.now = this.heardAt = clock.now();
     this.idleSince = this.now;
-    stream.on("data", this.#onData);
-    stream.on("end", this.#onEnd);
-    stream.on("drain", this.#onDrain);
-    stream.on("error", this.#onError);
-    stream.on("close", this.#onClose);
-    enrol(clock, this);
   }
 
   /** A header block is complete: a request, a response or trailers. MUST decode it, whatever becomes of it. */
-  protected abstract headersFrame(id: number, flags: number, bytes: Buffer, start: number, end: number): void;
-  /** The bytes before the first frame; returns where frames begin, or -1 when more are needed or all is over. */
-  protected abstract preface(chunk: Buffer): number;
-  /** The highest id that the peer opened, for GOAWAY. */
-  protected abstract get lastPeerId(): number;
+  protected abstract headersFrame(
+    id: number,
+    flags: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+  ): undefined;
   /** Whether an id was never used by either side. */
   protected abstract isIdle(id: number): boolean;
   protected abstract goneAway(lastId: number, code: number): void;
   protected abstract streamGone(stream: Http2Stream): void;
   protected abstract settingsTaken(): void;
   protected abstract pingAnswered(bytes: Buffer, at: number): void;
-  protected abstract roleSweep(now: number): void;
 
   /** What we announce, after what the role says first. */
   protected writeOpening(settings: Buffer): void {
@@ -173,6 +93,12 @@ export abstract class Http2Connection implements FrameListener, Turned {
     this.schedule();
   }
 
+  writeReset(stream: Http2Stream, code: number): void {
+    this.#recent.add(stream.id, "reset by us");
+    this.output.rstStream(stream.id, code);
+    this.schedule();
+  }
+
   newReceiveWindow(): ReceiveWindow {
     const { streamWindowBytes, maxStreamWindowBytes } = this.limits.http2;
     // Until our SETTINGS are acknowledged the peer goes by the default.
@@ -180,303 +106,86 @@ export abstract class Http2Connection implements FrameListener, Turned {
     return new ReceiveWindow(size, maxStreamWindowBytes);
   }
 
-  // ---- sending
-
-  /** Whether DATA may go straight into the output, past the round. */
-  mayWriteNow(bytes: number): boolean {
-    return (
-      !this.#blocked &&
-      bytes <= this.sendWindow &&
-      this.#round.length === 0 &&
-      this.output.pending < this.maxBufferedBytes
-    );
-  }
-
-  /** A stream has something that the round should send. */
-  ready(stream: Http2Stream): void {
-    if (stream.inRound || !stream.sendable) return;
-    this.#round.add(stream);
-    if (this.sendWindow > 0 || stream.queued === 0) this.schedule();
-  }
-
-  /** Its producer may go on, once the round is done. */
-  wake(stream: Http2Stream): void {
-    this.#woken.push(stream);
-  }
-
-  dataSent(): void {
-    this.guard.dataSent();
-  }
-
-  /** A flush follows: at the end of what is being read, or else of this turn of the event loop. */
-  schedule(): void {
-    if (this.#writing || this.turnDue || this.#closed) return;
-    schedule(this);
-  }
-
-  /** A header block as HEADERS and as many CONTINUATION frames as it needs. */
-  writeHeaders(id: number, block: Buffer, endStream: boolean, length: number = block.length): void {
-    const output = this.output;
-    const end = endStream ? FLAG_END_STREAM : 0;
-    const extra = this.#tableNotice ? 1 : 0;
-    if (length + extra <= MAX_FRAME_BYTES) {
-      output.header(length + extra, HEADERS, FLAG_END_HEADERS | end, id);
-      if (extra > 0) this.#writeNotice();
-      output.copy(block, 0, length);
-      return;
-    }
-    let at = 0;
-    while (at < length || at === 0) {
-      const first = at === 0;
-      const notice = first ? extra : 0;
-      const size = Math.min(length - at, MAX_FRAME_BYTES - notice);
-      const flags = (first ? end : 0) | (at + size === length ? FLAG_END_HEADERS : 0);
-      output.header(size + notice, first ? HEADERS : CONTINUATION, flags, id);
-      if (notice > 0) this.#writeNotice();
-      output.copy(block, at, at + size);
-      at += size;
-    }
-  }
-
-  /** Whether a block must not be written as one frame by hand. */
-  get needsNotice(): boolean {
-    return this.#tableNotice;
-  }
-
-  #writeNotice(): void {
-    this.output.copy(NO_TABLE, 0, 1);
-    this.#tableNotice = false;
-  }
-
-  writeReset(stream: Http2Stream, code: number): void {
-    this.#recent.add(stream.id, "reset by us");
-    this.output.rstStream(stream.id, code);
-    this.schedule();
-  }
-
-  /** The end of a turn: sends what waits, as far as the windows and the socket go. */
-  turn(): void {
-    this.turnDue = false;
-    if (!this.#writing) this.flush();
-  }
-
-  flush(): void {
-    if (this.#closed) return;
-    this.#writing = true;
-    try {
-      do {
-        if (!this.#blocked) this.#pump();
-        if (this.#blocked || this.output.pending === 0) break;
-        if (!this.output.flush(this.stream)) {
-          this.#blocked = true;
-          this.#blockedSince = this.now;
-        }
-      } while (!this.#blocked && this.#round.length > 0 && this.sendWindow > 0);
-    } catch (error) {
-      // A producer's own fault must end at this connection, not the process.
-      this.#broke(error);
-    }
-    this.#writing = false;
-    if (this.#blocked && !this.#readPaused && this.output.pending > MAX_BACKLOG) {
-      this.#readPaused = true;
-      this.stream.pause();
-    }
-  }
-
-  #pump(): void {
-    const round = this.#round;
-    do {
-      let idle = 0;
-      while (round.length > idle && this.output.pending < TURN_BYTES) {
-        const stream = round.next();
-        if (this.sendWindow <= 0 && stream.queued > 0) {
-          // Only ends and trailers pass a closed connection window.
-          round.add(stream);
-          idle++;
-          continue;
-        }
-        stream.sendFrame();
-        if (stream.sendable) round.add(stream);
-        idle = 0;
-      }
-      const woken = this.#woken;
-      if (woken.length === 0) return;
-      this.#woken = [];
-      for (const stream of woken) stream.wakeProducer();
-    } while (this.output.pending < TURN_BYTES);
-  }
-
-  // ---- reading
-
-  readonly #onData = (chunk: Buffer): void => {
-    if (this.#closed || this.halted) return;
-    this.now = this.heardAt = this.clock.now();
-    this.guard.tick(this.now);
-    this.#writing = true;
-    try {
-      const at = this.preface(chunk);
-      if (at === 0) this.#reader.push(chunk);
-      else if (at > 0 && at < chunk.length) this.#reader.push(chunk.subarray(at));
-    } catch (error) {
-      this.#broke(error);
-    }
-    this.#writing = false;
-    this.flush();
-  };
-
-  #broke(error: unknown): void {
-    if (error instanceof Http2Error) this.fail(error.http2Code, error.message, "h2_protocol");
-    else this.fail(INTERNAL_ERROR, `internal: ${error instanceof Error ? error.message : String(error)}`);
-  }
-
-  readonly #onEnd = (): void => {
-    // Half-closing is no part of HTTP/2: a peer that ended is gone.
-    this.finishClosed(this.#error ?? this.lost("the peer ended the connection"));
-    this.stream.end();
-  };
-
-  readonly #onDrain = (): void => {
-    if (this.#closed) return;
-    this.now = this.clock.now();
-    this.#blocked = false;
-    this.flush();
-    if (this.#readPaused && !this.#blocked) {
-      this.#readPaused = false;
-      this.stream.resume();
-    }
-  };
-
-  readonly #onError = (error: Error): void => {
-    this.finishClosed(this.#error ?? this.lost(error.message));
-  };
-
-  readonly #onClose = (): void => {
-    this.finishClosed(this.#error ?? this.lost("the connection closed"));
-  };
-
-  /** The error that streams get when the connection goes. */
-  protected abstract lost(message: string): EdgeError;
-
   onOversize(type: number, streamId: number, length: number): void {
-    this.fail(FRAME_SIZE_ERROR, `frame type ${type} of ${length} bytes on stream ${streamId}`, "h2_protocol");
+    this.breach(FRAME_SIZE_ERROR, `frame type ${type} of ${length} bytes on stream ${streamId}`);
   }
 
-  onFrame(type: number, flags: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (this.#blockId !== 0 && (type !== CONTINUATION || id !== this.#blockId)) {
-      this.fail(PROTOCOL_ERROR, "a header block was interrupted", "h2_protocol");
-      return;
-    }
-    if (!this.settingsSeen && (type !== SETTINGS || (flags & FLAG_ACK) !== 0)) {
-      this.fail(PROTOCOL_ERROR, "the first frame is not SETTINGS", "h2_protocol");
-      return;
-    }
+  onFrame(type: number, flags: number, id: number, bytes: Buffer, start: number, end: number): undefined {
+    if (this.#blockId !== 0 && (type !== CONTINUATION || id !== this.#blockId))
+      return this.breach(PROTOCOL_ERROR, "a header block was interrupted");
+    if (!this.settingsSeen && (type !== SETTINGS || (flags & FLAG_ACK) !== 0))
+      return this.breach(PROTOCOL_ERROR, "the first frame is not SETTINGS");
     switch (type) {
       case DATA:
-        this.#data(flags, id, bytes, start, end);
-        return;
+        return this.#data(flags, id, bytes, start, end);
       case HEADERS:
-        this.#headers(flags, id, bytes, start, end);
-        return;
+        return this.#headers(flags, id, bytes, start, end);
       case PRIORITY:
-        this.#priority(id, bytes, start, end);
-        return;
+        return this.#priority(id, bytes, start, end);
       case RST_STREAM:
-        this.#rstStream(id, bytes, start, end);
-        return;
+        return this.#rstStream(id, bytes, start, end);
       case SETTINGS:
-        this.#settings(flags, id, bytes, start, end);
-        return;
-      case PUSH_PROMISE: // A client must not push, and we never allow a server to (RFC 9113 §8.4).
-        {
-          this.fail(PROTOCOL_ERROR, "PUSH_PROMISE", "h2_protocol");
-          return;
-        }
+        return this.#settings(flags, id, bytes, start, end);
+      case PUSH_PROMISE:
+        // A client must not push, and we never allow a server to (RFC 9113 §8.4).
+        return this.breach(PROTOCOL_ERROR, "PUSH_PROMISE");
       case PING:
-        this.#ping(flags, id, bytes, start, end);
-        return;
+        return this.#ping(flags, id, bytes, start, end);
       case GOAWAY:
-        this.#goaway(id, bytes, start, end);
-        return;
+        return this.#goaway(id, bytes, start, end);
       case WINDOW_UPDATE:
-        this.#windowUpdate(id, bytes, start, end);
-        return;
+        return this.#windowUpdate(id, bytes, start, end);
       case CONTINUATION:
-        this.#continuation(flags, id, bytes, start, end);
-        return;
-      default: {
+        return this.#continuation(flags, id, bytes, start, end);
+      default:
         // RFC 9113 §5.5: unknown frames are ignored, but not in any number.
-        this.offend(this.guard.empty());
-        return;
-      }
+        return this.offend(this.guard.empty());
     }
   }
 
   /** Ends the connection over a limit, if one was passed. */
-  protected offend(reason: Offence | undefined): void {
+  protected offend(reason: Offence | undefined): undefined {
     if (reason !== undefined) this.fail(ENHANCE_YOUR_CALM, `too many frames: ${reason}`, reason);
   }
 
-  #data(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+  #data(flags: number, id: number, bytes: Buffer, start: number, end: number): undefined {
     const flowBytes = end - start;
-    if (id === 0) {
-      this.fail(PROTOCOL_ERROR, "DATA on stream 0", "h2_protocol");
-      return;
-    }
+    if (id === 0) return this.breach(PROTOCOL_ERROR, "DATA on stream 0");
     let from = start;
     let to = end;
     if ((flags & FLAG_PADDED) !== 0) {
-      if (flowBytes === 0) {
-        this.fail(FRAME_SIZE_ERROR, "padded DATA without length", "h2_protocol");
-        return;
-      }
+      if (flowBytes === 0) return this.breach(FRAME_SIZE_ERROR, "padded DATA without length");
       const padding = bytes[start]!;
       from = start + 1;
       to = end - padding;
-      if (to < from) {
-        this.fail(PROTOCOL_ERROR, "padding as long as the frame", "h2_protocol");
-        return;
-      }
+      if (to < from) return this.breach(PROTOCOL_ERROR, "padding as long as the frame");
     }
-    if (flowBytes > 0 && !this.#window.receive(flowBytes)) {
-      this.fail(FLOW_CONTROL_ERROR, "DATA beyond the connection's window", "h2_protocol");
-      return;
-    }
+    if (flowBytes > 0 && !this.#window.receive(flowBytes))
+      return this.breach(FLOW_CONTROL_ERROR, "DATA beyond the connection's window");
     const last = (flags & FLAG_END_STREAM) !== 0;
     if (to === from && !last) {
       this.offend(this.guard.empty());
       if (this.halted) return;
     }
-    this.#held += flowBytes;
-    this.#uncredited += flowBytes;
     const stream = this.streams.get(id);
     if (stream === undefined || stream.remoteClosed) {
       this.credit(flowBytes);
-      if (stream === undefined && this.isIdle(id)) {
-        this.fail(PROTOCOL_ERROR, "DATA on an idle stream", "h2_protocol");
-        return;
-      }
-      if (stream !== undefined) {
+      if (stream !== undefined)
         stream.resetWith(STREAM_CLOSED, this.lost("DATA after the end of the stream"));
-        return;
-      }
-      this.#onClosedStream(id);
+      else if (this.isIdle(id)) this.breach(PROTOCOL_ERROR, "DATA on an idle stream");
+      else this.#onClosedStream(id);
       return;
     }
     stream.receive(bytes, from, to, flowBytes, last);
-    // What is held for a reader counts against a budget instead of the window, so that a stuck stream stops itself, not
-    // its neighbours.
-    this.#giveBack();
+    this.credit(0);
   }
 
   /** A frame for a stream that is over. */
-  #onClosedStream(id: number): void {
+  #onClosedStream(id: number): undefined {
     const ending = this.#recent.find(id);
     // What was under way when we reset it is not the peer's fault (RFC 9113 §5.1).
     if (ending === "reset by us") return;
-    if (ending === "ended") {
-      this.fail(STREAM_CLOSED, `a frame on stream ${id}, which has ended`, "h2_protocol");
-      return;
-    }
+    if (ending === "ended") return this.breach(STREAM_CLOSED, `a frame on stream ${id}, which has ended`);
     this.output.rstStream(id, STREAM_CLOSED);
     this.#recent.add(id, "reset by us");
     this.offend(this.guard.reset());
@@ -484,64 +193,36 @@ export abstract class Http2Connection implements FrameListener, Turned {
 
   /** Bytes of DATA are no longer held by us. */
   credit(bytes: number): void {
-    this.#held -= bytes;
-    if (!this.#closed) this.#giveBack();
-  }
-
-  #giveBack(): void {
-    const keep = Math.max(0, this.#held - this.#heldBudget);
-    const give = this.#uncredited - keep;
-    if (give <= 0) return;
-    this.#uncredited -= give;
-    const increment = this.#window.consume(give, this.now);
-    if (increment > 0) {
-      this.output.windowUpdate(0, increment);
-      this.schedule();
-    }
+    const increment = this.#window.release(bytes, this.now);
+    if (increment === 0 || this.closed) return;
+    this.output.windowUpdate(0, increment);
+    this.schedule();
   }
 
   /** More DATA than the stream's window allows. */
-  resetStreamFlow(stream: Http2Stream): void {
+  resetStreamFlow(stream: Http2Stream): undefined {
     stream.resetWith(FLOW_CONTROL_ERROR, this.lost("DATA beyond the stream's window"));
     this.offend(this.guard.reset());
   }
 
-  #headers(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (id === 0) {
-      this.fail(PROTOCOL_ERROR, "HEADERS on stream 0", "h2_protocol");
-      return;
-    }
+  #headers(flags: number, id: number, bytes: Buffer, start: number, end: number): undefined {
+    if (id === 0) return this.breach(PROTOCOL_ERROR, "HEADERS on stream 0");
     let from = start;
     let to = end;
     if ((flags & FLAG_PADDED) !== 0) {
-      if (from >= to) {
-        this.fail(FRAME_SIZE_ERROR, "padded HEADERS without length", "h2_protocol");
-        return;
-      }
+      if (from >= to) return this.breach(FRAME_SIZE_ERROR, "padded HEADERS without length");
       to -= bytes[from]!;
       from++;
     }
     let selfDependent = false;
     if ((flags & FLAG_PRIORITY) !== 0) {
-      if (end - from < 5) {
-        this.fail(FRAME_SIZE_ERROR, "HEADERS too short for priority", "h2_protocol");
-        return;
-      }
+      if (end - from < 5) return this.breach(FRAME_SIZE_ERROR, "HEADERS too short for priority");
       selfDependent = streamIdAt(bytes, from) === id;
       from += 5;
     }
-    if (to < from) {
-      this.fail(PROTOCOL_ERROR, "padding as long as the frame", "h2_protocol");
-      return;
-    }
-    if (selfDependent) {
-      this.fail(PROTOCOL_ERROR, "a stream depends on itself", "h2_protocol");
-      return;
-    }
-    if ((flags & FLAG_END_HEADERS) !== 0) {
-      this.headersFrame(id, flags, bytes, from, to);
-      return;
-    }
+    if (to < from) return this.breach(PROTOCOL_ERROR, "padding as long as the frame");
+    if (selfDependent) return this.breach(PROTOCOL_ERROR, "a stream depends on itself");
+    if ((flags & FLAG_END_HEADERS) !== 0) return this.headersFrame(id, flags, bytes, from, to);
     this.#blockId = id;
     this.#blockFlags = flags;
     this.#blockParts = [bytes.subarray(from, to)];
@@ -549,15 +230,10 @@ export abstract class Http2Connection implements FrameListener, Turned {
     this.blockSince = this.now;
   }
 
-  #continuation(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (this.#blockId === 0) {
-      this.fail(PROTOCOL_ERROR, "CONTINUATION without a header block", "h2_protocol");
-      return;
-    }
-    if (++this.#blockFrames > this.limits.http2.maxContinuations) {
-      this.fail(ENHANCE_YOUR_CALM, "too many CONTINUATION frames", "h2_continuations");
-      return;
-    }
+  #continuation(flags: number, id: number, bytes: Buffer, start: number, end: number): undefined {
+    if (this.#blockId === 0) return this.breach(PROTOCOL_ERROR, "CONTINUATION without a header block");
+    if (++this.#blockFrames > this.limits.http2.maxContinuations)
+      return this.fail(ENHANCE_YOUR_CALM, "too many CONTINUATION frames", "h2_continuations");
     if (start === end && (flags & FLAG_END_HEADERS) === 0) {
       this.offend(this.guard.empty());
       if (this.halted) return;
@@ -577,27 +253,21 @@ export abstract class Http2Connection implements FrameListener, Turned {
   }
 
   /** A header block that is not for a live stream of ours: decoded for the table's sake, then judged. */
-  protected headersForNone(id: number, bytes: Buffer, start: number, end: number): void {
+  protected headersForNone(id: number, bytes: Buffer, start: number, end: number): undefined {
     this.decoder.decode(bytes, start, end, [], 0, 0);
     // An id that nobody used was skipped, and may not be used any more (RFC 9113 §5.1.1).
     if (this.#recent.find(id) === undefined) {
-      this.fail(PROTOCOL_ERROR, `HEADERS on stream ${id}, below an earlier one`, "h2_protocol");
+      this.breach(PROTOCOL_ERROR, `HEADERS on stream ${id}, below an earlier one`);
     } else this.#onClosedStream(id);
   }
 
-  #priority(id: number, bytes: Buffer, start: number, end: number): void {
-    if (id === 0) {
-      this.fail(PROTOCOL_ERROR, "PRIORITY on stream 0", "h2_protocol");
-      return;
-    }
+  #priority(id: number, bytes: Buffer, start: number, end: number): undefined {
+    if (id === 0) return this.breach(PROTOCOL_ERROR, "PRIORITY on stream 0");
     if (end - start !== 5) {
       const stream = this.streams.get(id);
       if (stream === undefined) {
         // RFC 9113 §6.3 makes it a stream error, but an idle stream cannot be reset (§5.1).
-        if (this.isIdle(id)) {
-          this.fail(FRAME_SIZE_ERROR, "PRIORITY of a wrong size", "h2_protocol");
-          return;
-        }
+        if (this.isIdle(id)) return this.breach(FRAME_SIZE_ERROR, "PRIORITY of a wrong size");
         this.output.rstStream(id, FRAME_SIZE_ERROR);
       } else stream.resetWith(FRAME_SIZE_ERROR, this.lost("PRIORITY of a wrong size"));
       this.offend(this.guard.reset());
@@ -605,10 +275,7 @@ export abstract class Http2Connection implements FrameListener, Turned {
     }
     if (streamIdAt(bytes, start) === id) {
       const stream = this.streams.get(id);
-      if (stream === undefined) {
-        this.fail(PROTOCOL_ERROR, "a stream depends on itself", "h2_protocol");
-        return;
-      }
+      if (stream === undefined) return this.breach(PROTOCOL_ERROR, "a stream depends on itself");
       stream.resetWith(PROTOCOL_ERROR, this.lost("a stream depends on itself"));
       this.offend(this.guard.reset());
       return;
@@ -616,19 +283,10 @@ export abstract class Http2Connection implements FrameListener, Turned {
     this.offend(this.guard.empty());
   }
 
-  #rstStream(id: number, bytes: Buffer, start: number, end: number): void {
-    if (end - start !== 4) {
-      this.fail(FRAME_SIZE_ERROR, "RST_STREAM of a wrong size", "h2_protocol");
-      return;
-    }
-    if (id === 0) {
-      this.fail(PROTOCOL_ERROR, "RST_STREAM on stream 0", "h2_protocol");
-      return;
-    }
-    if (this.isIdle(id)) {
-      this.fail(PROTOCOL_ERROR, "RST_STREAM on an idle stream", "h2_protocol");
-      return;
-    }
+  #rstStream(id: number, bytes: Buffer, start: number, end: number): undefined {
+    if (end - start !== 4) return this.breach(FRAME_SIZE_ERROR, "RST_STREAM of a wrong size");
+    if (id === 0) return this.breach(PROTOCOL_ERROR, "RST_STREAM on stream 0");
+    if (this.isIdle(id)) return this.breach(PROTOCOL_ERROR, "RST_STREAM on an idle stream");
     const stream = this.streams.get(id);
     if (stream !== undefined) {
       this.#recent.add(id, "reset by peer");
@@ -640,29 +298,17 @@ export abstract class Http2Connection implements FrameListener, Turned {
   /** The peer reset a stream. */
   protected abstract streamReset(stream: Http2Stream, code: number): void;
 
-  #settings(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (id !== 0) {
-      this.fail(PROTOCOL_ERROR, "SETTINGS on a stream", "h2_protocol");
-      return;
-    }
+  #settings(flags: number, id: number, bytes: Buffer, start: number, end: number): undefined {
+    if (id !== 0) return this.breach(PROTOCOL_ERROR, "SETTINGS on a stream");
     if ((flags & FLAG_ACK) !== 0) {
-      if (end !== start) {
-        this.fail(FRAME_SIZE_ERROR, "SETTINGS ACK with content", "h2_protocol");
-        return;
-      }
-      if (this.settingsAcked) {
-        this.offend(this.guard.settings());
-        return;
-      }
+      if (end !== start) return this.breach(FRAME_SIZE_ERROR, "SETTINGS ACK with content");
+      if (this.settingsAcked) return this.offend(this.guard.settings());
       this.settingsAcked = true;
       if (this.limits.http2.headerTableBytes !== 4096)
         this.decoder.setLimit(this.limits.http2.headerTableBytes);
       return;
     }
-    if ((end - start) % 6 !== 0) {
-      this.fail(FRAME_SIZE_ERROR, "SETTINGS of a wrong size", "h2_protocol");
-      return;
-    }
+    if ((end - start) % 6 !== 0) return this.breach(FRAME_SIZE_ERROR, "SETTINGS of a wrong size");
     this.offend(this.guard.settings());
     for (let at = start; at < end && !this.halted; at += 6) {
       this.#setting((bytes[at]! << 8) | bytes[at + 1]!, readUint32(bytes, at + 2));
@@ -673,63 +319,31 @@ export abstract class Http2Connection implements FrameListener, Turned {
     this.settingsTaken();
   }
 
-  #setting(id: number, value: number): void {
-    switch (id) {
-      case SETTINGS_HEADER_TABLE_SIZE:
-        if (value < 4096 && !this.#sawSmallTable) this.#sawSmallTable = this.#tableNotice = true;
-        return;
-      case SETTINGS_ENABLE_PUSH:
-        if (value > 1) this.fail(PROTOCOL_ERROR, "ENABLE_PUSH is not 0 or 1", "h2_protocol");
-        return;
-      case SETTINGS_MAX_CONCURRENT_STREAMS:
-        this.peerMaxStreams = value;
-        return;
-      case SETTINGS_INITIAL_WINDOW_SIZE: {
-        if (value > MAX_WINDOW) {
-          this.fail(FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE too large", "h2_protocol");
-          return;
-        }
-        const change = value - this.peerInitialWindow;
-        this.peerInitialWindow = value;
-        for (const stream of this.streams.values()) {
-          stream.sendWindow += change;
-          if (stream.sendWindow > MAX_WINDOW) {
-            this.fail(FLOW_CONTROL_ERROR, "a stream's window overflows", "h2_protocol");
-            return;
-          }
-          this.ready(stream);
-        }
-        return;
-      }
-      case SETTINGS_MAX_FRAME_SIZE:
-        if (value < MAX_FRAME_BYTES || value > 0xffffff) {
-          this.fail(PROTOCOL_ERROR, "MAX_FRAME_SIZE out of range", "h2_protocol");
-          return;
-        }
-        this.peerMaxFrame = value;
-        return;
-      case SETTINGS_ENABLE_CONNECT_PROTOCOL:
-        if (value > 1) {
-          this.fail(PROTOCOL_ERROR, "ENABLE_CONNECT_PROTOCOL is not 0 or 1", "h2_protocol");
-          return;
-        }
-        this.peerConnectProtocol = value === 1;
-        return;
-      default:
-        // RFC 9113 §6.5.2: unknown settings are ignored.
-        return;
+  #setting(id: number, value: number): undefined {
+    const fault = settingFault(id, value);
+    if (fault !== undefined) return this.breach(fault[0], fault[1]);
+    if (id === SETTINGS_HEADER_TABLE_SIZE) {
+      if (value < 4096 && !this.#sawSmallTable) this.#sawSmallTable = this.tableNotice = true;
+    } else if (id === SETTINGS_MAX_CONCURRENT_STREAMS) this.peerMaxStreams = value;
+    else if (id === SETTINGS_ENABLE_CONNECT_PROTOCOL) this.peerConnectProtocol = value === 1;
+    else if (id === SETTINGS_INITIAL_WINDOW_SIZE) return this.#moveWindows(value);
+  }
+
+  /** RFC 9113 §6.9.2: a new initial window moves those of open streams too, below zero if need be. */
+  #moveWindows(size: number): undefined {
+    const change = size - this.peerInitialWindow;
+    this.peerInitialWindow = size;
+    for (const stream of this.streams.values()) {
+      stream.sendWindow += change;
+      if (stream.sendWindow > MAX_WINDOW)
+        return this.breach(FLOW_CONTROL_ERROR, "a stream's window overflows");
+      this.ready(stream);
     }
   }
 
-  #ping(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (id !== 0) {
-      this.fail(PROTOCOL_ERROR, "PING on a stream", "h2_protocol");
-      return;
-    }
-    if (end - start !== 8) {
-      this.fail(FRAME_SIZE_ERROR, "PING of a wrong size", "h2_protocol");
-      return;
-    }
+  #ping(flags: number, id: number, bytes: Buffer, start: number, end: number): undefined {
+    if (id !== 0) return this.breach(PROTOCOL_ERROR, "PING on a stream");
+    if (end - start !== 8) return this.breach(FRAME_SIZE_ERROR, "PING of a wrong size");
     if ((flags & FLAG_ACK) !== 0) {
       this.pingAnswered(bytes, start);
       this.offend(this.guard.empty());
@@ -739,39 +353,26 @@ export abstract class Http2Connection implements FrameListener, Turned {
     if (!this.halted) this.output.ping(FLAG_ACK, bytes, start);
   }
 
-  #goaway(id: number, bytes: Buffer, start: number, end: number): void {
-    if (id !== 0) {
-      this.fail(PROTOCOL_ERROR, "GOAWAY on a stream", "h2_protocol");
-      return;
-    }
-    if (end - start < 8) {
-      this.fail(FRAME_SIZE_ERROR, "GOAWAY of a wrong size", "h2_protocol");
-      return;
-    }
+  #goaway(id: number, bytes: Buffer, start: number, end: number): undefined {
+    if (id !== 0) return this.breach(PROTOCOL_ERROR, "GOAWAY on a stream");
+    if (end - start < 8) return this.breach(FRAME_SIZE_ERROR, "GOAWAY of a wrong size");
     this.goneAway(streamIdAt(bytes, start), readUint32(bytes, start + 4));
   }
 
-  #windowUpdate(id: number, bytes: Buffer, start: number, end: number): void {
-    if (end - start !== 4) {
-      this.fail(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong size", "h2_protocol");
-      return;
-    }
+  #windowUpdate(id: number, bytes: Buffer, start: number, end: number): undefined {
+    if (end - start !== 4) return this.breach(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong size");
     const increment = streamIdAt(bytes, start);
     this.offend(this.guard.windowUpdate());
     if (this.halted) return;
     if (id === 0) {
-      if (increment === 0) {
-        this.fail(PROTOCOL_ERROR, "a window increment of 0", "h2_protocol");
-        return;
-      }
+      if (increment === 0) return this.breach(PROTOCOL_ERROR, "a window increment of 0");
       this.sendWindow += increment;
-      if (this.sendWindow > MAX_WINDOW)
-        this.fail(FLOW_CONTROL_ERROR, "the connection's window overflows", "h2_protocol");
+      if (this.sendWindow > MAX_WINDOW) this.breach(FLOW_CONTROL_ERROR, "the connection's window overflows");
       return;
     }
     const stream = this.streams.get(id);
     if (stream === undefined) {
-      if (this.isIdle(id)) this.fail(PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream", "h2_protocol");
+      if (this.isIdle(id)) this.breach(PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream");
       return;
     }
     if (increment === 0) {
@@ -779,14 +380,9 @@ export abstract class Http2Connection implements FrameListener, Turned {
       return;
     }
     stream.sendWindow += increment;
-    if (stream.sendWindow > MAX_WINDOW) {
-      this.resetStreamFlow(stream);
-      return;
-    }
+    if (stream.sendWindow > MAX_WINDOW) return this.resetStreamFlow(stream);
     this.ready(stream);
   }
-
-  // ---- ends
 
   /** A stream is over, by reset or because both sides ended. */
   forget(stream: Http2Stream): void {
@@ -795,111 +391,5 @@ export abstract class Http2Connection implements FrameListener, Turned {
     this.#recent.add(stream.id, "ended");
     if (this.streams.size === 0) this.idleSince = this.now;
     this.streamGone(stream);
-  }
-
-  /** Says GOAWAY. It MAY be said again with a lower id. */
-  protected writeGoaway(lastId: number, code: number, message: string): void {
-    const text = Buffer.from(message.slice(0, 200), "latin1");
-    const payload = Buffer.allocUnsafe(8 + text.length);
-    payload.writeUInt32BE(lastId, 0);
-    payload.writeUInt32BE(code, 4);
-    payload.set(text, 8);
-    this.output.header(payload.length, GOAWAY, 0, 0);
-    this.output.copy(payload, 0, payload.length);
-    this.schedule();
-  }
-
-  /** A connection error (RFC 9113 §5.4.1): GOAWAY, then the end. `offence` is what to count it as. */
-  fail(code: number, message: string, offence?: Offence): void {
-    if (this.halted) return;
-    this.halted = true;
-    if (offence !== undefined) this.#facts.onOffence(offence);
-    this.writeGoaway(this.lastPeerId, code, message);
-    this.#error = this.lost(`${codeName(code)}: ${message}`);
-    this.#abortStreams(this.#error);
-    this.#end();
-  }
-
-  /** No stream is left and none will come: ends politely. */
-  protected endQuietly(): void {
-    if (this.halted) return;
-    this.halted = true;
-    this.#end();
-  }
-
-  #end(): void {
-    this.#blocked = false;
-    this.#round.clear();
-    if (this.output.pending > 0) this.output.flush(this.stream);
-    this.endedAt = this.now;
-    // What the peer still sends is read and dropped for a moment: closing over unread bytes would make the kernel reset
-    // the connection and lose our last words.
-    this.stream.resume();
-    this.stream.end();
-  }
-
-  /** Cuts the connection. */
-  destroyNow(error: EdgeError): void {
-    this.#error ??= error;
-    this.finishClosed(this.#error);
-    this.stream.destroy();
-  }
-
-  #abortStreams(error: EdgeError): void {
-    for (const stream of [...this.streams.values()]) stream.fail(error);
-  }
-
-  protected finishClosed(error: EdgeError): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    const clean = this.halted && this.#error === undefined && this.streams.size === 0;
-    this.halted = true;
-    this.#abortStreams(error);
-    this.output.discard();
-    this.#round.clear();
-    unsweep(this.clock, this);
-    this.#facts.onClose(clean ? undefined : error);
-  }
-
-  get closed(): boolean {
-    return this.#closed;
-  }
-
-  protected report(reason: Offence): void {
-    this.#facts.onOffence(reason);
-  }
-
-  sweep(now: number): void {
-    if (this.#closed) return;
-    this.now = now;
-    try {
-      this.#sweep(now);
-    } catch (error) {
-      this.#broke(error);
-    }
-  }
-
-  #sweep(now: number): void {
-    if (this.endedAt !== undefined) {
-      if (now - this.endedAt >= LINGER_MS) this.destroyNow(this.lost("the connection did not close"));
-      return;
-    }
-    const { writeTimeoutMs, headTimeoutMs } = this.limits;
-    if (this.#blocked && writeTimeoutMs > 0 && now - this.#blockedSince > writeTimeoutMs) {
-      this.report("write_timeout");
-      this.destroyNow(this.lost("the peer takes no bytes"));
-      return;
-    }
-    if (this.blockSince > 0 && now - this.blockSince > headTimeoutMs) {
-      this.fail(ENHANCE_YOUR_CALM, "a header block took too long", "head_timeout");
-      return;
-    }
-    this.roleSweep(now);
-    if (!this.#closed) this.flush();
-  }
-
-  /** Decodes a block within the head limits. */
-  protected decodeBlock(bytes: Buffer, start: number, end: number, into: HeaderList): void {
-    this.decoder.decode(bytes, start, end, into, this.limits.maxHeadBytes, this.limits.maxHeaders + 5);
   }
 }

@@ -197,7 +197,9 @@ export class ServerExchange extends Http2Stream implements Exchange {
     }
     const { writeTimeoutMs, minBodyBytesPerSecond, bodyGraceMs } = this.session.limits;
     const session = this.session as ServerConnection;
-    if (writeTimeoutMs > 0 && this.queued > 0 && now - this.progressAt > writeTimeoutMs) {
+    // Bytes of a plain tunnel wait for whoever reads at its end, which has timeouts of its own.
+    const tunnel = this.#tunnel && this.head.protocol === undefined;
+    if (writeTimeoutMs > 0 && !tunnel && this.queued > 0 && now - this.progressAt > writeTimeoutMs) {
       session.offence("write_timeout");
       this.resetWith(CANCEL, clientGone("the client takes no bytes of the answer"));
       return;

@@ -48,3 +48,39 @@ export class ReceiveWindow {
     return give;
   }
 }
+
+/**
+ * A connection's window, shared by its streams. What waits for a reader counts against a budget of half the largest
+ * window instead of the window itself, so that a stuck stream stops itself and not its neighbours.
+ */
+export class ReceiveBudget {
+  readonly #window: ReceiveWindow;
+  readonly #budget: number;
+  #held = 0;
+  #owed = 0;
+
+  constructor(size: number, max: number) {
+    this.#window = new ReceiveWindow(size, max);
+    this.#budget = max / 2;
+  }
+
+  get size(): number {
+    return this.#window.size;
+  }
+
+  /** The peer sent `bytes`, which are held until released. False when it had no right to. */
+  receive(bytes: number): boolean {
+    this.#held += bytes;
+    this.#owed += bytes;
+    return this.#window.receive(bytes);
+  }
+
+  /** `bytes` are no longer held. Returns what a WINDOW_UPDATE should now give back, or 0 for not yet. */
+  release(bytes: number, now: number): number {
+    this.#held -= bytes;
+    const give = this.#owed - Math.max(0, this.#held - this.#budget);
+    if (give <= 0) return 0;
+    this.#owed -= give;
+    return this.#window.consume(give, now);
+  }
+}

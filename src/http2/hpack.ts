@@ -35,6 +35,9 @@ function isFieldValue(bytes: Uint8Array, start: number, end: number): boolean {
   return true;
 }
 
+/** Where Huffman strings are unpacked; shared, so that an idle connection holds none. */
+let scratch: Buffer = Buffer.allocUnsafe(4096);
+
 /** What one header block came to; the decoder reuses the object. */
 export interface DecodedBlock {
   /** Some name or value has bytes that RFC 9113 §8.2.1 forbids: the message is malformed, the table is intact. */
@@ -64,7 +67,6 @@ export class HpackDecoder {
   #at = 0;
   #text = "";
   #textOk = true;
-  #scratch: Buffer = Buffer.allocUnsafe(4096);
 
   constructor(tableBytes: number = 4096) {
     // Until our SETTINGS are acknowledged the peer may use the default (RFC 7541 §4.2).
@@ -176,8 +178,7 @@ export class HpackDecoder {
     }
     // The shortest code has 5 bits.
     const room = ((length * 8) / 5 + 1) | 0;
-    if (this.#scratch.length < room) this.#scratch = Buffer.allocUnsafe(room);
-    const scratch = this.#scratch;
+    if (scratch.length < room) scratch = Buffer.allocUnsafe(room);
     const size = huffmanDecode(bytes, start, stop, scratch);
     this.#textOk = isName ? isFieldName(scratch, 0, size) : isFieldValue(scratch, 0, size);
     this.#text = scratch.toString("latin1", 0, size);

@@ -156,14 +156,14 @@ export class ServerConnection extends Http2Connection implements Http2Server {
     if (seen === PREFACE.length) return 0;
     const size = Math.min(PREFACE.length - seen, chunk.length);
     if (chunk.compare(PREFACE, seen, seen + size, 0, size) !== 0) {
-      this.fail(PROTOCOL_ERROR, "no HTTP/2 preface", "h2_protocol");
+      this.breach(PROTOCOL_ERROR, "no HTTP/2 preface");
       return -1;
     }
     this.#prefaceSeen += size;
     return this.#prefaceSeen === PREFACE.length ? size : -1;
   }
 
-  protected headersFrame(id: number, flags: number, bytes: Buffer, start: number, end: number): void {
+  protected headersFrame(id: number, flags: number, bytes: Buffer, start: number, end: number): undefined {
     const ended = (flags & FLAG_END_STREAM) !== 0;
     const open = this.streams.get(id);
     if (open !== undefined) {
@@ -171,7 +171,7 @@ export class ServerConnection extends Http2Connection implements Http2Server {
       return;
     }
     if ((id & 1) === 0) {
-      this.fail(PROTOCOL_ERROR, "a request on an even stream", "h2_protocol");
+      this.breach(PROTOCOL_ERROR, "a request on an even stream");
       return;
     }
     if (id <= this.#lastId) {

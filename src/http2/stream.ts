@@ -259,7 +259,7 @@ export abstract class Http2Stream {
     const session = this.session;
     this.sendWindow -= size;
     session.sendWindow -= size;
-    session.dataSent();
+    session.guard.dataSent();
     this.bytesSent += size;
     this.progressAt = session.now;
   }
