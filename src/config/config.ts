@@ -18,18 +18,36 @@ export interface AcmeConfig {
   readonly agreeToTerms: boolean;
 }
 
-/** One fixed server, from "http://10.0.0.5:8000". */
+/** One server of the config, from "http://10.0.0.5:8000"; where it is a name, each of its addresses is a server. */
 export interface ServerConfig {
   /** As written in the config; its id in logs and metrics. */
   readonly id: string;
   readonly protocol: "http" | "https" | "h2c";
+  /** A name or an address; "localhost" for a Unix socket. */
   readonly host: string;
+  /** 0 where `socket` or the SRV records of `host` say it. */
   readonly port: number;
   readonly weight: number;
+  /** Where `host`, a name, was found to be: what is connected to instead. */
+  readonly address?: string;
+  /** The path of a Unix socket. */
+  readonly socket?: string;
+  /** Whether `host` is a name with SRV records. */
+  readonly srv?: boolean;
 }
 
+/** The first and the last status of a range. */
+export type StatusRange = readonly [from: number, to: number];
+
 export interface HealthConfig {
+  /** Connecting is all that is asked for; `path`, `statuses` and `body` do not count. */
+  readonly tcp: boolean;
   readonly path: string;
+  readonly statuses: readonly StatusRange[];
+  /** What a good answer's body contains, within its first 64 KiB. */
+  readonly body: string | undefined;
+  /** Whether a server is out until its first good answer. */
+  readonly startUnhealthy: boolean;
   readonly intervalMs: number;
   readonly timeoutMs: number;
   /** Good answers in a row that bring a server back. */
@@ -38,16 +56,44 @@ export interface HealthConfig {
   readonly fall: number;
 }
 
+/** How `https` servers are spoken to. */
+export interface BackendTlsConfig {
+  /** PEM of the authorities to trust. */
+  readonly ca: string | undefined;
+  /** PEM of our certificate and its key, for servers that ask for one. */
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+  /** The name that is asked for and verified, where it is not the server's own. */
+  readonly serverName: string | undefined;
+  readonly verify: boolean;
+}
+
 export interface BackendConfig {
   readonly name: string;
   readonly servers: readonly ServerConfig[];
+  readonly tls: BackendTlsConfig | undefined;
   readonly health: HealthConfig | undefined;
   readonly connectTimeoutMs: number;
   /** From the request's last byte to the response's head; 0 for none. */
   readonly responseTimeoutMs: number;
+  /** How long a body may stand still because of the server, in either direction; 0 for none. */
+  readonly bodyTimeoutMs: number;
+  /** From the first attempt to the response's last byte; 0 for none. */
+  readonly totalTimeoutMs: number;
   /** Idle kept-alive connections per server. */
   readonly maxIdleConnections: number;
   readonly idleTimeoutMs: number;
+}
+
+/** How names of servers are resolved. */
+export interface DnsConfig {
+  /** `address:port` of each DNS server; none for the system's. */
+  readonly servers: readonly string[];
+  /** The bounds of a record's TTL. */
+  readonly minTtlMs: number;
+  readonly maxTtlMs: number;
+  /** How long the last good answer is used while none comes. */
+  readonly keepStaleMs: number;
 }
 
 /** Own PEM files instead of ACME. */
@@ -81,6 +127,7 @@ export interface ResolvedConfig {
   /** Undefined where every host brings its own certificate, or none is served by HTTPS. */
   readonly acme: AcmeConfig | undefined;
   readonly backends: ReadonlyMap<string, BackendConfig>;
+  readonly dns: DnsConfig;
   readonly hosts: ReadonlyMap<string, HostConfig>;
   /** CIDR ranges or addresses whose forwarding headers are believed. */
   readonly trustedProxies: readonly string[];

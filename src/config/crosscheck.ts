@@ -4,7 +4,8 @@
  */
 import { DEFAULT_LIMITS } from "../exchange/limits.ts";
 import type { ListenAddress } from "./config.ts";
-import { formatAddress, parseAddress, parseHostName, parseServer } from "./parse.ts";
+import { formatAddress, parseAddress, parseHostName } from "./parse.ts";
+import { parseServer } from "./parse-server.ts";
 import type { Problem } from "./problems.ts";
 import { suggestion } from "./problems.ts";
 import { DEFAULT_DIRECTORY, isApp } from "./schema.ts";
@@ -30,6 +31,7 @@ export function crossCheck(input: unknown, options: CrossCheckOptions): Problem[
   return [
     ...checkListen(fieldsOf(config.listen)),
     ...checkBackends(fieldsOf(config.backends)),
+    ...checkDns(fieldsOf(config.dns)),
     ...checkWindows(fieldsOf(fieldsOf(config.limits).http2)),
     ...checkHosts(config, fieldsOf(config.hosts)),
     ...(options.acme ? checkAcme(config, fieldsOf(config.hosts)) : []),
@@ -64,8 +66,16 @@ function collide(a: ListenAddress, b: ListenAddress): boolean {
 function checkBackends(backends: Fields): Problem[] {
   const problems: Problem[] = [];
   for (const [name, value] of Object.entries(backends)) {
-    const { servers, health } = fieldsOf(value);
+    const { servers, health, tls } = fieldsOf(value);
     if (Array.isArray(servers)) problems.push(...checkServers(["backends", name, "servers"], servers));
+    if (tls !== undefined) problems.push(...checkTls(["backends", name, "tls"], fieldsOf(tls), servers));
+    const { tcp, ...asked } = fieldsOf(health);
+    const meaningless = ["path", "status", "body"].find((field) => asked[field] !== undefined);
+    if (tcp === true && meaningless !== undefined)
+      problems.push({
+        path: ["backends", name, "health", meaningless],
+        message: "means nothing to a TCP check; remove it, or tcp: true",
+      });
     const { intervalMs = 10_000, timeoutMs = 2_000 } = fieldsOf(health);
     if (typeof intervalMs === "number" && typeof timeoutMs === "number" && timeoutMs >= intervalMs)
       problems.push({
@@ -83,7 +93,8 @@ function checkServers(path: readonly PropertyKey[], servers: readonly unknown[])
     const url = typeof server === "string" ? server : fieldsOf(server).url;
     const parsed = typeof url === "string" ? parseServer(url) : undefined;
     if (!parsed || !("value" in parsed)) return;
-    const key = formatAddress(parsed.value);
+    const { socket, srv } = parsed.value;
+    const key = socket ?? (srv ? `srv+${parsed.value.host}` : formatAddress(parsed.value));
     const first = seen.get(key);
     if (first === undefined) seen.set(key, index);
     else
@@ -93,6 +104,24 @@ function checkServers(path: readonly PropertyKey[], servers: readonly unknown[])
       });
   });
   return problems;
+}
+
+function checkTls(path: readonly PropertyKey[], tls: Fields, servers: unknown): Problem[] {
+  const problems: Problem[] = [];
+  if ((tls.cert === undefined) !== (tls.key === undefined))
+    problems.push({ path, message: "a certificate needs its key: set both cert and key" });
+  const secure = (server: unknown): boolean => {
+    const url = typeof server === "string" ? server : fieldsOf(server).url;
+    return typeof url === "string" && /^(srv\+)?https:/i.test(url);
+  };
+  if (Array.isArray(servers) && servers.length > 0 && !servers.some(secure))
+    problems.push({ path, message: "none of the servers is https" });
+  return problems;
+}
+
+function checkDns({ minTtlMs = 1_000, maxTtlMs }: Fields): Problem[] {
+  if (typeof minTtlMs !== "number" || typeof maxTtlMs !== "number" || minTtlMs <= maxTtlMs) return [];
+  return [{ path: ["dns", "minTtlMs"], message: `(${minTtlMs}) must not be above maxTtlMs (${maxTtlMs})` }];
 }
 
 /** A window that starts above what it may grow to. */

@@ -15,6 +15,8 @@ export interface EdgeConfig {
   acme?: AcmeInput;
   /** Named groups of servers. */
   backends?: Record<string, BackendInput>;
+  /** How names of servers are resolved. */
+  dns?: DnsInput;
   /** What the edge serves, by host name. */
   hosts: Record<string, HostInput>;
   /** Addresses or CIDR ranges of proxies in front, whose forwarding headers are believed. @default none */
@@ -50,14 +52,26 @@ export interface AcmeInput {
 }
 
 export interface BackendInput {
-  /** "http://host:port", "https://host:port" or "h2c://host:port", or with a weight. @default none: servers join by themselves */
+  /**
+   * "http://host:port", "https://host:port", "h2c://host:port", "unix:/path.sock" or "srv+http://name", or with a weight.
+   * Every address of a name is a server. @default none: servers join by themselves
+   */
   servers?: (string | ServerInput)[];
+  /** How `https` servers are spoken to. @default verified against the system's authorities */
+  tls?: BackendTlsInput;
   /** Active health checks. @default none */
   health?: HealthInput;
   /** @default 1_000 */
   connectTimeoutMs?: number;
   /** From the request's last byte to the response's head; 0 for no bound. @default 60_000 */
   responseTimeoutMs?: number;
+  /**
+   * How long a server may take no byte of a request's body, or give none of its answer's, before the request fails; 0
+   * for no bound. Event streams, gRPC and WebSockets may be silent. @default 300_000
+   */
+  bodyTimeoutMs?: number;
+  /** The whole request, over all attempts, to its answer's last byte; 0 for no bound. @default 0 */
+  totalTimeoutMs?: number;
   /** Idle connections kept to each server; 0 for none. @default 64 */
   maxIdleConnections?: number;
   /**
@@ -73,9 +87,41 @@ export interface ServerInput {
   weight?: number;
 }
 
+export interface BackendTlsInput {
+  /** PEM file with the authorities to trust instead of the system's. */
+  ca?: string;
+  /** PEM file with our own certificate and its chain, for servers that ask for one. */
+  cert?: string;
+  /** PEM file with its key. */
+  key?: string;
+  /** The name to ask for and to verify, where it is not the server's own. */
+  serverName?: string;
+  /** Without it anybody on the way can read and change everything. @default true */
+  verify?: boolean;
+}
+
+export interface DnsInput {
+  /** Addresses of DNS servers, with or without port. @default the system's */
+  servers?: string[];
+  /** A name is not resolved more often, whatever its TTL. @default 1_000 */
+  minTtlMs?: number;
+  /** Nor less often. @default 60_000 */
+  maxTtlMs?: number;
+  /** How long the last addresses are used while a name cannot be resolved. @default 300_000 */
+  keepStaleMs?: number;
+}
+
 export interface HealthInput {
-  /** What is asked for; 2xx and 3xx are good answers. @default "/" */
+  /** What is asked for. @default "/" */
   path?: string;
+  /** Good statuses, such as "200-299,401". @default "200-399" */
+  status?: string;
+  /** What a good answer's body contains, within its first 64 KiB. @default anything */
+  body?: string;
+  /** Only connects, and asks for nothing. @default false */
+  tcp?: boolean;
+  /** Whether a server that joins gets no request before its first good answer. @default false */
+  startUnhealthy?: boolean;
   /** @default 10_000 */
   intervalMs?: number;
   /** Below `intervalMs`. @default 2_000 */

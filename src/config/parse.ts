@@ -2,7 +2,7 @@
 import { isIP } from "node:net";
 import { domainToASCII } from "node:url";
 import ipaddr from "ipaddr.js";
-import type { ListenAddress, ServerConfig } from "./config.ts";
+import type { ListenAddress } from "./config.ts";
 
 export type Parsed<T> = { readonly value: T } | { readonly problem: string };
 
@@ -29,39 +29,6 @@ export function parseAddress(text: string): Parsed<ListenAddress> {
 /** How an address is written back. */
 export function formatAddress({ host, port }: ListenAddress): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-const SERVER_PORTS: Record<string, number> = { http: 80, https: 443, h2c: 80 };
-
-/** "http://10.0.0.5:8000": a protocol, a host and a port, and nothing else. */
-export function parseServer(text: string): Parsed<Omit<ServerConfig, "weight">> {
-  const match = /^([a-z][a-z0-9+.-]*):\/\/(.*)$/i.exec(text);
-  if (!match) {
-    const meant = `http://${text}`;
-    const hint = /:\d+$/.test(text) && URL.canParse(meant) ? `; did you mean ${quote(meant)}?` : "";
-    return { problem: `not a URL: ${quote(text)}${hint}` };
-  }
-  const scheme = (match[1] ?? "").toLowerCase();
-  // The URL parser checks hosts and ports of http only, so the others borrow its rules.
-  const borrowed = `http://${match[2]}`;
-  if (!URL.canParse(borrowed)) return { problem: `not a URL: ${quote(text)}` };
-  const url = new URL(borrowed);
-  const defaultPort = SERVER_PORTS[scheme];
-  if (defaultPort === undefined)
-    return { problem: `protocol ${quote(scheme)} is none of http, https, h2c: ${quote(text)}` };
-  // The text itself stays out of the message: it holds a password.
-  if (url.username || url.password)
-    return { problem: "a server's URL takes no user name or password; let middleware set the header" };
-  if (url.pathname !== "/" || url.search || url.hash || /[/?#]/.test((match[2] ?? "").replace(/\/$/, "")))
-    return {
-      problem: `a server's URL takes no path or query: write ${quote(`${scheme}://${url.host}`)}, not ${quote(text)}`,
-    };
-  const written = /:(\d+)\/?$/.exec(match[2] ?? "")?.[1];
-  const port = written === undefined ? defaultPort : Number(written);
-  if (port === 0) return { problem: `port 0 cannot be connected to: ${quote(text)}` };
-  return {
-    value: { id: text, protocol: scheme as ServerConfig["protocol"], host: unbracket(url.hostname), port },
-  };
 }
 
 /** A host name as certificates carry it: lower-case A-labels without trailing dot. */

@@ -5,7 +5,15 @@ import { resolve as resolvePath } from "node:path";
 import { fileURLToPath } from "node:url";
 import { EdgeError } from "../errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../exchange/limits.ts";
-import type { AcmeConfig, BackendConfig, HostConfig, ResolvedConfig } from "./config.ts";
+import type {
+  AcmeConfig,
+  BackendConfig,
+  BackendTlsConfig,
+  DnsConfig,
+  HostConfig,
+  ResolvedConfig,
+  ServerConfig,
+} from "./config.ts";
 import { crossCheck, DEFAULT_LISTEN } from "./crosscheck.ts";
 import { parseShape } from "./explain.ts";
 import type { BackendHostInput, HostInput } from "./input.ts";
@@ -88,8 +96,12 @@ function fill(config: ParsedConfig, options: ResolveOptions, files: PemReader): 
     location: config.location ?? (hostname() || "local"),
     acme: options.certificates === "local" ? undefined : fillAcme(config, files),
     backends: new Map(
-      Object.entries(config.backends ?? {}).map(([name, backend]) => [name, fillBackend(name, backend)]),
+      Object.entries(config.backends ?? {}).map(([name, backend]) => [
+        name,
+        fillBackend(name, backend, files),
+      ]),
     ),
+    dns: fillDns(config),
     hosts: new Map(
       Object.entries(config.hosts).map(([name, host]) => [name, fillHost(name, host, options, files)]),
     ),
@@ -127,15 +139,51 @@ function fillAcme({ acme, hosts }: ParsedConfig, files: PemReader): AcmeConfig |
   };
 }
 
-function fillBackend(name: string, backend: ParsedBackend): BackendConfig {
+function fillDns({ dns = {} }: ParsedConfig): DnsConfig {
+  const { servers = [], minTtlMs = 1_000, keepStaleMs = 300_000 } = dns;
+  return { servers, minTtlMs, maxTtlMs: dns.maxTtlMs ?? Math.max(60_000, minTtlMs), keepStaleMs };
+}
+
+function fillBackendTls(
+  name: string,
+  { tls }: ParsedBackend,
+  files: PemReader,
+): BackendTlsConfig | undefined {
+  if (!tls) return undefined;
+  const read = (field: "ca" | "cert" | "key"): string | undefined => {
+    const path = tls[field];
+    const [label, what] =
+      field === "key" ? ([PRIVATE_KEY, "private key"] as const) : ([CERTIFICATE, "certificate"] as const);
+    return path === undefined ? path : files.read(path, ["backends", name, "tls", field], label, what);
+  };
+  return {
+    ca: read("ca"),
+    cert: read("cert"),
+    key: read("key"),
+    serverName: tls.serverName,
+    verify: tls.verify ?? true,
+  };
+}
+
+function fillServer(server: Omit<ServerConfig, "weight">, weight: number, files: PemReader): ServerConfig {
+  const { socket } = server;
+  return { ...server, ...(socket !== undefined && { socket: files.absolute(socket) }), weight };
+}
+
+function fillBackend(name: string, backend: ParsedBackend, files: PemReader): BackendConfig {
   const { health } = backend;
   return {
     name,
     servers: (backend.servers ?? []).map((server) =>
-      "url" in server ? { ...server.url, weight: server.weight ?? 1 } : { ...server, weight: 1 },
+      "url" in server ? fillServer(server.url, server.weight ?? 1, files) : fillServer(server, 1, files),
     ),
+    tls: fillBackendTls(name, backend, files),
     health: health && {
+      tcp: health.tcp ?? false,
       path: health.path ?? "/",
+      statuses: health.status ?? [[200, 399]],
+      body: health.body,
+      startUnhealthy: health.startUnhealthy ?? false,
       intervalMs: health.intervalMs ?? 10_000,
       timeoutMs: health.timeoutMs ?? 2_000,
       rise: health.rise ?? 1,
@@ -143,6 +191,8 @@ function fillBackend(name: string, backend: ParsedBackend): BackendConfig {
     },
     connectTimeoutMs: backend.connectTimeoutMs ?? 1_000,
     responseTimeoutMs: backend.responseTimeoutMs ?? 60_000,
+    bodyTimeoutMs: backend.bodyTimeoutMs ?? 300_000,
+    totalTimeoutMs: backend.totalTimeoutMs ?? 0,
     maxIdleConnections: backend.maxIdleConnections ?? 64,
     idleTimeoutMs: backend.idleTimeoutMs ?? 4_000,
   };

@@ -2,11 +2,13 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import { z } from "zod";
 import { DEFAULT_LIMITS, type Http2Limits, type Limits } from "../exchange/limits.ts";
-import type { ListenAddress, ServerConfig } from "./config.ts";
+import type { ListenAddress, ServerConfig, StatusRange } from "./config.ts";
 import type {
   AcmeInput,
   BackendHostInput,
   BackendInput,
+  BackendTlsInput,
+  DnsInput,
   EdgeConfig,
   HealthInput,
   HostTlsInput,
@@ -21,9 +23,9 @@ import {
   parseEmail,
   parseHostName,
   parseRange,
-  parseServer,
   parseStorage,
 } from "./parse.ts";
+import { parseNameServer, parseServer, parseStatuses } from "./parse-server.ts";
 import { describeValue } from "./problems.ts";
 
 /** Let's Encrypt production. */
@@ -78,17 +80,39 @@ const health = z.strictObject({
       error: ({ input }) => `must start with "/" and hold no space: ${describeValue(input)}`,
     })
     .optional(),
+  status: text(parseStatuses).optional(),
+  body: z.string().min(1).optional(),
+  tcp: z.boolean().optional(),
+  startUnhealthy: z.boolean().optional(),
   intervalMs: milliseconds(),
   timeoutMs: milliseconds(),
   rise: whole(1, 1000).optional(),
   fall: whole(1, 1000).optional(),
 } satisfies Shape<HealthInput>);
 
+const backendTls = z.strictObject({
+  ca: z.string().min(1).optional(),
+  cert: z.string().min(1).optional(),
+  key: z.string().min(1).optional(),
+  serverName: text(parseHostName).optional(),
+  verify: z.boolean().optional(),
+} satisfies Shape<BackendTlsInput>);
+
+const dns = z.strictObject({
+  servers: z.array(text(parseNameServer)).optional(),
+  minTtlMs: milliseconds(),
+  maxTtlMs: milliseconds(),
+  keepStaleMs: whole(0).optional(),
+} satisfies Shape<DnsInput>);
+
 const backend = z.strictObject({
   servers: z.array(server).optional(),
+  tls: backendTls.optional(),
   health: health.optional(),
   connectTimeoutMs: milliseconds(),
   responseTimeoutMs: whole(0).optional(),
+  bodyTimeoutMs: whole(0).optional(),
+  totalTimeoutMs: whole(0).optional(),
   maxIdleConnections: whole(0, 65_535).optional(),
   idleTimeoutMs: milliseconds(),
 } satisfies Shape<BackendInput>);
@@ -148,6 +172,7 @@ const config = z.strictObject({
   location: z.string().min(1).max(63).optional(),
   acme: acme.optional(),
   backends: z.record(text(parseBackendName), backend).optional(),
+  dns: dns.optional(),
   hosts: z.record(text(parseHostName), host),
   trustedProxies: z.array(text(parseRange)).optional(),
   limits: limits.optional(),
@@ -168,7 +193,8 @@ export interface ParsedConfig extends Omit<EdgeConfig, "listen" | "backends" | "
   readonly limits?: Partial<Omit<Limits, "http2">> & { readonly http2?: Partial<Http2Limits> };
 }
 
-export interface ParsedBackend extends Omit<BackendInput, "servers"> {
+export interface ParsedBackend extends Omit<BackendInput, "servers" | "health"> {
+  readonly health?: Omit<HealthInput, "status"> & { readonly status?: readonly StatusRange[] };
   readonly servers?: readonly (ParsedServer | { readonly url: ParsedServer; readonly weight?: number })[];
 }
 

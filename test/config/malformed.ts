@@ -54,7 +54,37 @@ export const MALFORMED: [what: string, input: unknown, line: string | RegExp][] 
   [
     "a server of another protocol",
     servers("ftp://a"),
-    'backends.web.servers[0]: protocol "ftp" is none of http, https, h2c: "ftp://a"',
+    'backends.web.servers[0]: protocol "ftp" is none of http, https, h2c, unix, srv+http, srv+https, srv+h2c: "ftp://a"',
+  ],
+  [
+    "a socket without path",
+    servers("unix:"),
+    'backends.web.servers[0]: no path in "unix:"; write "unix:/run/app.sock"',
+  ],
+  [
+    "a socket twice",
+    servers("unix:/run/a.sock", "unix:///run/a.sock"),
+    "backends.web.servers[1]: is servers[0] again; use weight to send it more",
+  ],
+  [
+    "SRV records with a port",
+    servers("srv+http://web.internal:80"),
+    'backends.web.servers[0]: SRV records say the port: write "srv+http://web.internal", not "srv+http://web.internal:80"',
+  ],
+  [
+    "SRV records of an address",
+    servers("srv+https://10.0.0.5"),
+    'backends.web.servers[0]: an address has no SRV records: "srv+https://10.0.0.5"',
+  ],
+  [
+    "SRV records of an unknown protocol",
+    servers("srv+ftp://a"),
+    'backends.web.servers[0]: protocol "srv+ftp" is none of http, https, h2c, unix, srv+http, srv+https, srv+h2c: "srv+ftp://a"',
+  ],
+  [
+    "a server of a protocol that every object has",
+    servers("constructor://a"),
+    'backends.web.servers[0]: protocol "constructor" is none of http, https, h2c, unix, srv+http, srv+https, srv+h2c: "constructor://a"',
   ],
   [
     "a server with a path",
@@ -110,6 +140,41 @@ export const MALFORMED: [what: string, input: unknown, line: string | RegExp][] 
     "a health path without slash",
     backend({ health: { path: "up" } }),
     'backends.web.health.path: must start with "/" and hold no space: "up"',
+  ],
+  [
+    "a status that is none",
+    backend({ health: { status: "2xx" } }),
+    'backends.web.health.status: not a range of statuses from 200 to 599, such as "200-399": "2xx"',
+  ],
+  [
+    "a TCP check with a path",
+    backend({ health: { tcp: true, path: "/up" } }),
+    "backends.web.health.path: means nothing to a TCP check; remove it, or tcp: true",
+  ],
+  [
+    "a client certificate without key",
+    backend({ servers: ["https://a"], tls: { cert: "/nowhere/a.pem" } }),
+    "backends.web.tls: a certificate needs its key: set both cert and key",
+  ],
+  [
+    "tls for servers without any",
+    backend({ servers: ["http://a"], tls: { verify: false } }),
+    "backends.web.tls: none of the servers is https",
+  ],
+  [
+    "a CA that is not there",
+    backend({ servers: ["https://a"], tls: { ca: "/nowhere/ca.pem" } }),
+    'backends.web.tls.ca: cannot read "/nowhere/ca.pem": no such file',
+  ],
+  [
+    "a DNS server that is a name",
+    { ...good, dns: { servers: ["ns.internal"] } },
+    'dns.servers[0]: not the address of a DNS server, such as "10.0.0.53" or "10.0.0.53:53": "ns.internal"',
+  ],
+  [
+    "a least TTL above the most",
+    { ...good, dns: { minTtlMs: 5000, maxTtlMs: 2000 } },
+    "dns.minTtlMs: (5000) must not be above maxTtlMs (2000)",
   ],
   [
     "a backend's name with a space",

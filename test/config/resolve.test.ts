@@ -126,9 +126,12 @@ describe("a good config", () => {
     expect(config.backends.get("web")).toEqual({
       name: "web",
       servers: [{ id: "http://10.0.0.5:8000", protocol: "http", host: "10.0.0.5", port: 8000, weight: 1 }],
+      tls: undefined,
       health: undefined,
       connectTimeoutMs: 1_000,
       responseTimeoutMs: 60_000,
+      bodyTimeoutMs: 300_000,
+      totalTimeoutMs: 0,
       maxIdleConnections: 64,
       idleTimeoutMs: 4_000,
     });
@@ -150,9 +153,69 @@ describe("a good config", () => {
     ]);
   });
 
+  test("takes sockets, relative to its folder, and names with SRV records", () => {
+    const config = resolveConfig(servers("unix:app.sock", "unix:/run/b.sock", "srv+http://_http._tcp.web"), {
+      folder: "/srv/edge",
+    });
+    const socket = { protocol: "http", host: "localhost", port: 0, weight: 1 };
+    expect(config.backends.get("web")?.servers).toEqual([
+      { ...socket, id: "unix:app.sock", socket: "/srv/edge/app.sock" },
+      { ...socket, id: "unix:/run/b.sock", socket: "/run/b.sock" },
+      {
+        id: "srv+http://_http._tcp.web",
+        protocol: "http",
+        host: "_http._tcp.web",
+        port: 0,
+        weight: 1,
+        srv: true,
+      },
+    ]);
+  });
+
+  test("has DNS bounds that fit each other", () => {
+    expect(resolveConfig(good).dns).toEqual({
+      servers: [],
+      minTtlMs: 1000,
+      maxTtlMs: 60_000,
+      keepStaleMs: 300_000,
+    });
+    const dns = { servers: ["10.0.0.53", "::1", "10.0.0.53:5353"], minTtlMs: 90_000 };
+    expect(resolveConfig({ ...good, dns }).dns).toEqual({
+      servers: ["10.0.0.53:53", "[::1]:53", "10.0.0.53:5353"],
+      minTtlMs: 90_000,
+      maxTtlMs: 90_000,
+      keepStaleMs: 300_000,
+    });
+  });
+
+  test("carries the text of a backend's certificates", () => {
+    const folder = mkdtempSync(join(tmpdir(), "skerry-config-"));
+    writeFileSync(join(folder, "ca.pem"), "-----BEGIN CERTIFICATE-----\nabc\n");
+    const input = backend({ servers: ["https://a"], tls: { ca: "ca.pem", serverName: "Web.Internal" } });
+    expect(resolveConfig(input, { folder }).backends.get("web")?.tls).toEqual({
+      ca: "-----BEGIN CERTIFICATE-----\nabc\n",
+      cert: undefined,
+      key: undefined,
+      serverName: "web.internal",
+      verify: true,
+    });
+  });
+
+  test("reads ranges of statuses", () => {
+    const { health } = resolveConfig(backend({ health: { status: "200-299, 401" } })).backends.get("web")!;
+    expect(health?.statuses).toEqual([
+      [200, 299],
+      [401, 401],
+    ]);
+  });
+
   test("fills in what a health check leaves out", () => {
     expect(resolveConfig(backend({ health: { path: "/healthz" } })).backends.get("web")?.health).toEqual({
+      tcp: false,
       path: "/healthz",
+      statuses: [[200, 399]],
+      body: undefined,
+      startUnhealthy: false,
       intervalMs: 10_000,
       timeoutMs: 2_000,
       rise: 1,
