@@ -170,9 +170,10 @@ export abstract class Http2Connection extends Listening {
     const stream = this.streams.get(id);
     if (stream === undefined || stream.remoteClosed) {
       this.credit(flowBytes);
-      if (stream !== undefined)
+      if (stream !== undefined) {
         stream.resetWith(STREAM_CLOSED, this.lost("DATA after the end of the stream"));
-      else if (this.isIdle(id)) this.breach(PROTOCOL_ERROR, "DATA on an idle stream");
+        this.offend(this.guard.reset());
+      } else if (this.isIdle(id)) this.breach(PROTOCOL_ERROR, "DATA on an idle stream");
       else this.#onClosedStream(id);
       return;
     }
