@@ -3,14 +3,15 @@ import type { Clock } from "../clock.ts";
 import type { AcmeConfig } from "../config/config.ts";
 import { EdgeError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
-import { createAccounts, isAccountLost, newKey } from "./account.ts";
+import { createAccounts, isAccountLost, newKey, thumbprintOf } from "./account.ts";
 import { type Connection, certificateRequest } from "./acme.ts";
 import { ariId } from "./ari.ts";
 import { bundleOf, checkServable, type KeyPair } from "./bundle.ts";
-import type { HttpChallenge } from "./challenge.ts";
+import { type HttpChallenge, httpSolver } from "./challenge.ts";
 import { pollUntil } from "./poll.ts";
 import { AcmeProblem, problemFrom } from "./problem.ts";
 import { createTransport, type TransportOptions } from "./transport.ts";
+import { type Solver, validate } from "./validate.ts";
 
 export interface IssuedCertificate extends KeyPair {
   readonly ariId?: string;
@@ -31,6 +32,8 @@ export interface AcmeIssuerOptions {
   config: AcmeConfig;
   storage: Storage;
   challenge: HttpChallenge;
+  /** Ways to prove a name, in the order of preference. @default HTTP-01 by `challenge` */
+  solvers?: readonly Solver[];
   clock: Clock;
   /** For one HTTP call. @default 30_000 */
   requestTimeoutMs?: number;
@@ -51,6 +54,7 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
     );
   }
   const name = issuerName(config.directory);
+  const solvers = options.solvers ?? [httpSolver(challenge)];
   const wall = (): number => clock.wall();
   const transportOptions: TransportOptions = { clock, trustedCa: config.trustedCa };
   if (options.requestTimeoutMs !== undefined) transportOptions.timeoutMs = options.requestTimeoutMs;
@@ -60,7 +64,7 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
     storage,
     transport: createTransport(transportOptions),
     wall,
-    onThumbprint: (thumbprint) => challenge.setThumbprint(thumbprint),
+    onThumbprint: (thumbprint) => challenge.setThumbprint(thumbprint, name),
   });
 
   /** A connection and a new order; both anew where the CA has lost the account. */
@@ -69,48 +73,12 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
     const account = await accounts.ensure(signal);
     const connection = accounts.connect(account, signal);
     try {
-      return { connection, order: await connection.client.createOrder(order) };
+      return { account, connection, order: await connection.client.createOrder(order) };
     } catch (thrown) {
       if (!isAccountLost(thrown) || account.url === undefined) throw thrown;
-      const again = accounts.connect(await accounts.replace(account.url, signal), signal);
-      return { connection: again, order: await again.client.createOrder(order) };
-    }
-  };
-
-  const validate = async (
-    connection: Connection,
-    order: { authorizations: string[] },
-    host: string,
-    signal: AbortSignal,
-  ) => {
-    const { client } = connection;
-    for (const authorization of await client.getAuthorizations(order as never)) {
-      if (authorization.status === "valid") continue;
-      const offered = authorization.challenges.find(({ type }) => type === "http-01");
-      if (authorization.status !== "pending" || !offered) {
-        throw new EdgeError(
-          "ACME_CHALLENGE_FAILED",
-          offered
-            ? `${host}: the authorization is ${authorization.status}`
-            : `${host}: the CA offers no http-01 challenge`,
-          { source: "ca" },
-        );
-      }
-      await client.completeChallenge(offered);
-      await pollUntil({
-        what: `${host}: validation by the CA`,
-        clock,
-        signal,
-        timeoutMs: pollTimeoutMs,
-        forgive: isTransient,
-        look: async () => {
-          const { url } = authorization;
-          const [now] = await client.getAuthorizations({ authorizations: [url] } as never);
-          if (now?.status === "valid") return true;
-          if (now?.status !== "pending") throw challengeFailed(host, now);
-          return connection.retryAfter(url);
-        },
-      });
+      const renewed = await accounts.replace(account.url, signal);
+      const again = accounts.connect(renewed, signal);
+      return { account: renewed, connection: again, order: await again.client.createOrder(order) };
     }
   };
 
@@ -149,10 +117,20 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
       await guard(() => accounts.ensure(signal), "any", signal);
     },
     async issue(host, signal) {
-      const { connection, order } = await guard(() => begin(host, signal), "any", signal);
+      const { account, connection, order } = await guard(() => begin(host, signal), "any", signal);
       return guard(
         async () => {
-          await validate(connection, order, host, signal);
+          await validate({
+            connection,
+            order,
+            host,
+            solvers,
+            thumbprint: thumbprintOf(account.key),
+            clock,
+            timeoutMs: pollTimeoutMs,
+            forgive: isTransient,
+            signal,
+          });
           const pair = await collect(connection, order, host, signal);
           // A certificate for another name or key must never replace one that works.
           const what = `${host}: the certificate from ${name}`;
@@ -205,19 +183,6 @@ function isTransient(thrown: unknown): boolean {
   if (!(thrown instanceof EdgeError)) return false;
   if (thrown.code === "ACME_UNREACHABLE" || thrown.code === "ACME_TIMEOUT") return true;
   return thrown.code === "ACME_PROBLEM" && thrown.cause instanceof AcmeProblem && thrown.cause.status >= 500;
-}
-
-function challengeFailed(
-  host: string,
-  authorization: { status?: string; challenges?: { error?: object }[] } | undefined,
-): EdgeError {
-  const error = authorization?.challenges?.find((each) => each.error)?.error;
-  const problem = problemFrom(error, 0);
-  return new EdgeError(
-    "ACME_CHALLENGE_FAILED",
-    `${host}: the CA could not validate it: ${error ? problem.message : `the authorization is ${authorization?.status}`}`,
-    { source: "ca", cause: problem },
-  );
 }
 
 function orderFailed(host: string, order: { error?: object }): EdgeError {
