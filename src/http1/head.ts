@@ -185,7 +185,7 @@ export function buildRequest(
   if (minor < 0) throw new HeadError(505, "HTTP version not supported");
 
   const headers = readFields(text, parser, maxFields);
-  if (method === "CONNECT") throw new HeadError(501, "CONNECT is not supported");
+  if (method === "CONNECT") throw new HeadError(400, "CONNECT is not supported");
   if (steering.hosts > 1 || (steering.hosts === 0 && minor === 1))
     throw new HeadError(400, "exactly one Host is needed");
   // An empty Host is for targets without an authority (RFC 9112 §3.2); an edge serves none of these.

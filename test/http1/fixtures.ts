@@ -37,7 +37,7 @@ export const REFUSED: Record<string, [number, string]> = {
   "a Host with two ports": [400, "GET / HTTP/1.1\r\nHost: a.test:1:2\r\n\r\n"],
   "a Host with a bad literal": [400, "GET / HTTP/1.1\r\nHost: [::1::]\r\n\r\n"],
   "a Host with NUL": [400, "GET / HTTP/1.1\r\nHost: a\x00b\r\n\r\n"],
-  CONNECT: [501, `CONNECT a.test:443 HTTP/1.1\r\n${HOST}\r\n`],
+  CONNECT: [400, `CONNECT a.test:443 HTTP/1.1\r\n${HOST}\r\n`],
   "an unknown method": [501, `FOO / HTTP/1.1\r\n${HOST}\r\n`],
   "a method with a parenthesis": [400, `G(T / HTTP/1.1\r\n${HOST}\r\n`],
   "TLS on a plain port": [400, "\x16\x03\x01\x02\x00\x01"],
