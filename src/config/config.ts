@@ -16,7 +16,22 @@ export interface AcmeConfig {
   readonly trustedCa: string | undefined;
   readonly email: string | undefined;
   readonly agreeToTerms: boolean;
+  /** External account binding (RFC 8555 §7.3.4): who we are to a CA that knows its customers. */
+  readonly eab?: { readonly kid: string; readonly hmacKey: string } | undefined;
+  /** One of the directory's profiles; undefined for the CA's default. */
+  readonly profile?: string | undefined;
+  /** Common name of an issuer that the chain ought to hold. */
+  readonly preferredChain?: string | undefined;
+  /** @default "p256" */
+  readonly keyType?: KeyType | undefined;
+  /** Orders under way at once. @default 4 */
+  readonly concurrency?: number | undefined;
+  /** CAs to turn to, in order, while this one is down or its limits are reached. */
+  readonly fallback?: readonly AcmeConfig[] | undefined;
 }
+
+/** Of a certificate's key. */
+export type KeyType = "p256" | "p384" | "rsa2048" | "rsa4096";
 
 /** One server of the config, from "http://10.0.0.5:8000"; where it is a name, each of its addresses is a server. */
 export interface ServerConfig {
@@ -106,6 +121,9 @@ export interface HostConfig {
   /** Lower-case A-label without trailing dot. */
   readonly name: string;
   readonly tls: HostTlsConfig | undefined;
+  /** In place of `acme.profile` and `acme.keyType`. */
+  readonly profile?: string | undefined;
+  readonly keyType?: KeyType | undefined;
   /** Either a backend with middleware, or a whole app. */
   readonly handler:
     | { readonly kind: "backend"; readonly backend: string; readonly use: readonly MiddlewareHandler[] }

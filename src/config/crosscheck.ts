@@ -174,6 +174,26 @@ function checkHosts(config: Fields, hosts: Fields): Problem[] {
   return problems;
 }
 
+/** Each CA is another one, and has terms of its own. */
+function checkFallback(acme: Fields): Problem[] {
+  if (!Array.isArray(acme.fallback)) return [];
+  const problems: Problem[] = [];
+  const seen = new Set<unknown>([acme.directory ?? DEFAULT_DIRECTORY]);
+  for (const [index, other] of acme.fallback.entries()) {
+    const path = ["acme", "fallback", index];
+    const { directory, agreeToTerms = false } = fieldsOf(other);
+    if (agreeToTerms === false)
+      problems.push({
+        path: [...path, "agreeToTerms"],
+        message: "must be true: each CA has terms of service of its own",
+      });
+    if (seen.has(directory))
+      problems.push({ path: [...path, "directory"], message: "is a CA that was named before" });
+    seen.add(directory);
+  }
+  return problems;
+}
+
 /** RFC 6761, RFC 6762, RFC 9476 and ICANN's "internal": no public CA signs names below these. */
 const PRIVATE_TOP = new Set(["localhost", "local", "internal", "test", "invalid", "example", "alt"]);
 
@@ -199,6 +219,7 @@ function checkAcme(config: Fields, hosts: Fields): Problem[] {
       message:
         "must be true to order certificates; read the CA's terms of service, then add agreeToTerms: true",
     });
+  problems.push(...checkFallback(acme));
   if (acme.directory !== undefined && acme.directory !== DEFAULT_DIRECTORY) return problems;
   for (const written of needing) {
     const parsed = parseHostName(written);

@@ -1,6 +1,7 @@
 /** The config as a person writes it: what `defineEdge` takes, and what a JSON file may hold as far as it is not code. */
 import type { Hono, MiddlewareHandler } from "hono";
 import type { Http2Limits, Limits } from "../exchange/limits.ts";
+import type { KeyType } from "./config.ts";
 
 export interface EdgeConfig {
   /** For editors: where the output of `skerry config schema` lies. Not read. */
@@ -49,6 +50,28 @@ export interface AcmeInput {
   email?: string;
   /** That you read and accept the CA's terms of service. Without it nothing is ordered. */
   agreeToTerms?: boolean;
+  /** For CAs that issue to their customers only: both values come from the CA. */
+  eab?: EabInput;
+  /** A profile that the CA offers, such as "shortlived". @default the CA's own */
+  profile?: string;
+  /** Common name of an issuer, where the CA offers several chains. @default the CA's first */
+  preferredChain?: string;
+  /** @default "p256" */
+  keyType?: KeyType;
+  /** Orders under way at once. @default 4 */
+  concurrency?: number;
+  /** CAs to turn to, in order, while this one is down or refuses for its limits. */
+  fallback?: FallbackInput[];
+}
+
+export interface EabInput {
+  kid: string;
+  /** base64url, as the CA shows it. */
+  hmacKey: string;
+}
+
+export interface FallbackInput extends Omit<AcmeInput, "directory" | "keyType" | "concurrency" | "fallback"> {
+  directory: string;
 }
 
 export interface BackendInput {
@@ -144,6 +167,10 @@ export interface BackendHostInput {
   use?: MiddlewareHandler<any>[];
   /** Own PEM files instead of ACME. */
   tls?: HostTlsInput;
+  /** In place of `acme.profile`. */
+  profile?: string;
+  /** In place of `acme.keyType`. */
+  keyType?: KeyType;
 }
 
 export interface HostTlsInput {

@@ -73,6 +73,20 @@ export function parseEmail(text: string): Parsed<string> {
     : { problem: `not an e-mail address: ${quote(text)}` };
 }
 
+/** As CAs name their profiles; it goes into an order as it stands. */
+export function parseProfile(text: string): Parsed<string> {
+  return /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(text)
+    ? { value: text }
+    : { problem: `not the name of a profile: ${quote(text)}` };
+}
+
+/** base64 or base64url. Never quoted: it is a secret. */
+export function parseMacKey(text: string): Parsed<string> {
+  return /^[A-Za-z0-9+/_-]{16,}={0,2}$/.test(text)
+    ? { value: text }
+    : { problem: "not a base64url key, as the CA shows it" };
+}
+
 /** Names of backends go into tokens, metrics and log lines. */
 export function parseBackendName(text: string): Parsed<string> {
   return /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(text)

@@ -16,7 +16,7 @@ import type {
 } from "./config.ts";
 import { crossCheck, DEFAULT_LISTEN } from "./crosscheck.ts";
 import { parseShape } from "./explain.ts";
-import type { BackendHostInput, HostInput } from "./input.ts";
+import type { AcmeInput, BackendHostInput, HostInput } from "./input.ts";
 import { formatProblem, type Problem } from "./problems.ts";
 import { DEFAULT_DIRECTORY, isApp, type ParsedBackend, type ParsedConfig } from "./schema.ts";
 
@@ -128,14 +128,35 @@ function absoluteStorage(storage: string, files: PemReader): string {
 function fillAcme({ acme, hosts }: ParsedConfig, files: PemReader): AcmeConfig | undefined {
   const needed = Object.values(hosts).some((host) => isApp(host) || host.tls === undefined);
   if (!acme || !needed) return undefined;
+  const { keyType, concurrency, fallback } = acme;
+  return {
+    ...fillAuthority(acme, ["acme"], files),
+    keyType,
+    concurrency,
+    fallback: fallback?.map((other, index) => ({
+      ...fillAuthority(
+        { ...(acme.email !== undefined && { email: acme.email }), ...other },
+        ["acme", "fallback", index],
+        files,
+      ),
+      keyType,
+    })),
+  };
+}
+
+function fillAuthority(acme: AcmeInput, at: readonly PropertyKey[], files: PemReader): AcmeConfig {
+  const { trustedCa, email, agreeToTerms = false, eab, profile, preferredChain } = acme;
   return {
     directory: acme.directory ?? DEFAULT_DIRECTORY,
     trustedCa:
-      acme.trustedCa === undefined
+      trustedCa === undefined
         ? undefined
-        : files.read(acme.trustedCa, ["acme", "trustedCa"], CERTIFICATE, "certificate"),
-    email: acme.email,
-    agreeToTerms: acme.agreeToTerms ?? false,
+        : files.read(trustedCa, [...at, "trustedCa"], CERTIFICATE, "certificate"),
+    email,
+    agreeToTerms,
+    eab,
+    profile,
+    preferredChain,
   };
 }
 
@@ -203,7 +224,7 @@ const PRIVATE_KEY = /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/;
 
 function fillHost(name: string, host: HostInput, options: ResolveOptions, files: PemReader): HostConfig {
   if (isApp(host)) return { name, tls: undefined, handler: { kind: "app", app: host } };
-  const { backend, use, tls: own } = host as BackendHostInput;
+  const { backend, use, tls: own, profile, keyType } = host as BackendHostInput;
   const tls = options.certificates === "local" ? undefined : own;
   if (tls) {
     files.read(tls.cert, ["hosts", name, "tls", "cert"], CERTIFICATE, "certificate");
@@ -212,6 +233,8 @@ function fillHost(name: string, host: HostInput, options: ResolveOptions, files:
   return {
     name,
     tls: tls && { certPath: files.absolute(tls.cert), keyPath: files.absolute(tls.key) },
+    profile,
+    keyType,
     handler: { kind: "backend", backend, use: use ?? [] },
   };
 }

@@ -9,7 +9,9 @@ import type {
   BackendInput,
   BackendTlsInput,
   DnsInput,
+  EabInput,
   EdgeConfig,
+  FallbackInput,
   HealthInput,
   HostTlsInput,
   ListenInput,
@@ -22,6 +24,8 @@ import {
   parseDirectory,
   parseEmail,
   parseHostName,
+  parseMacKey,
+  parseProfile,
   parseRange,
   parseStorage,
 } from "./parse.ts";
@@ -58,11 +62,28 @@ const listen = z.strictObject({
   admin: text(parseAddress).optional(),
 } satisfies Shape<ListenInput>);
 
-const acme = z.strictObject({
-  directory: text(parseDirectory).optional(),
+const keyType = z.enum(["p256", "p384", "rsa2048", "rsa4096"]);
+const profile = text(parseProfile);
+/** What every CA has. */
+const authority = {
   trustedCa: z.string().min(1).optional(),
   email: text(parseEmail).optional(),
   agreeToTerms: z.boolean().optional(),
+  eab: z
+    .strictObject({ kid: z.string().min(1), hmacKey: text(parseMacKey) } satisfies Shape<EabInput>)
+    .optional(),
+  profile: profile.optional(),
+  preferredChain: z.string().min(1).max(200).optional(),
+};
+
+const acme = z.strictObject({
+  directory: text(parseDirectory).optional(),
+  ...authority,
+  keyType: keyType.optional(),
+  concurrency: whole(1, 1000).optional(),
+  fallback: z
+    .array(z.strictObject({ directory: text(parseDirectory), ...authority } satisfies Shape<FallbackInput>))
+    .optional(),
 } satisfies Shape<AcmeInput>);
 
 const server = z.union([
@@ -147,6 +168,8 @@ const host = z.union([
     backend: z.string(),
     use: z.array(middleware).optional(),
     tls: tls.optional(),
+    profile: profile.optional(),
+    keyType: keyType.optional(),
   } satisfies Shape<BackendHostInput>),
 ]);
 
