@@ -74,7 +74,7 @@ export function addUp(program: Command, exit: (code: number) => void): void {
 /** ":3000" and "3000" mean this machine; an address without protocol means http. */
 export function serverUrl(text: string): string {
   if (/^:?\d+$/.test(text)) return `http://127.0.0.1:${text.replace(":", "")}`;
-  return text.includes("://") ? text : `http://${text}`;
+  return /^unix:|:\/\//.test(text) ? text : `http://${text}`;
 }
 
 function addServer(text: string, before: string[] = []): string[] {

@@ -5,12 +5,9 @@ import type { AddressInfo, Server } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/clock.ts";
 import type { BackendConfig, ServerConfig } from "../../src/config/config.ts";
-import { EdgeError } from "../../src/errors.ts";
 import { collect } from "../../src/exchange/body.ts";
 import type { Transport } from "../../src/exchange/dispatch.ts";
-import { withResponseTimeout } from "../../src/proxy/deadline.ts";
 import { transportFor } from "../../src/proxy/transport.ts";
-import { manualClock } from "../upstream/support.ts";
 import { testCertificate } from "./support.ts";
 
 const ends: (() => unknown)[] = [];
@@ -70,9 +67,9 @@ function get(transport: Transport): Promise<{ status: number; body: string }> {
 }
 
 describe("transportFor", () => {
-  test("https: speaks HTTP/1.1 over verified TLS, whatever else the server offers", async () => {
+  test("https: speaks HTTP/1.1 over verified TLS to a server that has nothing else", async () => {
     const { key, cert } = await testCertificate("localhost");
-    const server = createHttpsServer({ key, cert, ALPNProtocols: ["h2", "http/1.1"] }, (request, response) =>
+    const server = createHttpsServer({ key, cert }, (request, response) =>
       response.end(`${request.httpVersion} ${request.headers.host}`),
     );
     const port = await listen(server);
@@ -97,52 +94,5 @@ describe("transportFor", () => {
     const port = await listen(server);
     const transport = transportFor(serverConfig("h2c", "127.0.0.1", port), backend, { clock: systemClock });
     expect(await get(transport)).toEqual({ status: 200, body: "/x app.example.com" });
-  });
-});
-
-describe("a response timeout", () => {
-  test("cancels the request and fails it with 504, once", async () => {
-    const clock = manualClock();
-    const cancelled: unknown[] = [];
-    const errors: EdgeError[] = [];
-    const silent: Transport = {
-      dispatch: () => (error) => cancelled.push(error),
-      close: () => Promise.resolve(),
-    };
-    const cancel = withResponseTimeout(silent, 500, clock).dispatch({} as never, {
-      inform() {},
-      respond() {},
-      upgraded() {},
-      failed: (error) => errors.push(error),
-    });
-    clock.advance(499);
-    expect(errors).toEqual([]);
-    clock.advance(1);
-    expect(errors).toMatchObject([{ code: "UPSTREAM_TIMEOUT", status: 504, retry: "never" }]);
-    expect(cancelled).toEqual(errors);
-    expect(errors[0]).toBeInstanceOf(EdgeError);
-    clock.advance(5000);
-    cancel();
-    expect(errors).toHaveLength(1);
-  });
-
-  test("is over with the head", () => {
-    const clock = manualClock();
-    const errors: EdgeError[] = [];
-    const prompt: Transport = {
-      dispatch(_, handler) {
-        handler.respond({ status: 200, reason: "", headers: [], memo: {} }, undefined);
-        return () => {};
-      },
-      close: () => Promise.resolve(),
-    };
-    withResponseTimeout(prompt, 500, clock).dispatch({} as never, {
-      inform() {},
-      respond() {},
-      upgraded() {},
-      failed: (error) => errors.push(error),
-    });
-    clock.advance(1000);
-    expect(errors).toEqual([]);
   });
 });
