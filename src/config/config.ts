@@ -117,6 +117,19 @@ export interface HostTlsConfig {
   readonly keyPath: string;
 }
 
+/** How clients show who they are. */
+export interface ClientAuthConfig {
+  /** PEM of the authorities that clients' certificates come from. */
+  readonly ca: string;
+  readonly required: boolean;
+}
+
+/** Either a backend with middleware, or a whole app. */
+export type HostHandler =
+  | { readonly kind: "backend"; readonly backend: string; readonly use: readonly MiddlewareHandler[] }
+  // biome-ignore lint/suspicious/noExplicitAny: an app may be typed with any Env, and Hono's types are invariant in it
+  | { readonly kind: "app"; readonly app: Hono<any, any, any> };
+
 export interface HostConfig {
   /** Lower-case A-label without trailing dot. */
   readonly name: string;
@@ -124,11 +137,27 @@ export interface HostConfig {
   /** In place of `acme.profile` and `acme.keyType`. */
   readonly profile?: string | undefined;
   readonly keyType?: KeyType | undefined;
-  /** Either a backend with middleware, or a whole app. */
-  readonly handler:
-    | { readonly kind: "backend"; readonly backend: string; readonly use: readonly MiddlewareHandler[] }
-    // biome-ignore lint/suspicious/noExplicitAny: an app may be typed with any Env, and Hono's types are invariant in it
-    | { readonly kind: "app"; readonly app: Hono<any, any, any> };
+  /** The value of Strict-Transport-Security. */
+  readonly hsts: string | undefined;
+  readonly clientAuth: ClientAuthConfig | undefined;
+  readonly handler: HostHandler;
+}
+
+export interface OnDemandConfig {
+  /** Whether a name may be served; one of the two. */
+  readonly permission:
+    | { readonly kind: "allow"; readonly allow: (name: string) => boolean | Promise<boolean> }
+    | { readonly kind: "ask"; readonly url: string };
+  readonly handler: HostHandler;
+  readonly hsts: string | undefined;
+  readonly handshakeWaitMs: number;
+  readonly maxHosts: number;
+}
+
+export interface TlsConfig {
+  readonly profile: "intermediate" | "modern";
+  /** Absolute; own certificates for any host. */
+  readonly folder: string | undefined;
 }
 
 export interface ResolvedConfig {
@@ -147,6 +176,8 @@ export interface ResolvedConfig {
   readonly backends: ReadonlyMap<string, BackendConfig>;
   readonly dns: DnsConfig;
   readonly hosts: ReadonlyMap<string, HostConfig>;
+  readonly onDemand: OnDemandConfig | undefined;
+  readonly tls: TlsConfig;
   /** CIDR ranges or addresses whose forwarding headers are believed. */
   readonly trustedProxies: readonly string[];
   readonly limits: Limits;

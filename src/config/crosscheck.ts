@@ -34,6 +34,7 @@ export function crossCheck(input: unknown, options: CrossCheckOptions): Problem[
     ...checkDns(fieldsOf(config.dns)),
     ...checkWindows(fieldsOf(fieldsOf(config.limits).http2)),
     ...checkHosts(config, fieldsOf(config.hosts)),
+    ...checkOnDemand(config),
     ...(options.acme ? checkAcme(config, fieldsOf(config.hosts)) : []),
   ];
 }
@@ -155,14 +156,11 @@ function checkHosts(config: Fields, hosts: Fields): Problem[] {
         problems.push({ path, message: `is the same host as ${JSON.stringify(first)}` });
       seen.set(parsed.value, written);
     }
-    const { backend } = fieldsOf(value);
-    if (!isApp(value) && typeof backend === "string" && !backends.includes(backend))
-      problems.push({
-        path: [...path, "backend"],
-        message: `no backend ${JSON.stringify(backend)}${backends.length > 0 ? suggestion(backend, backends) : "; backends is empty"}`,
-      });
+    if (isApp(value) || fieldsOf(value) !== value) continue;
+    problems.push(...checkHandler(path, fieldsOf(value), backends), ...checkHsts(path, fieldsOf(value).hsts));
   }
   if (
+    config.onDemand === undefined &&
     config.hosts !== undefined &&
     Object.keys(hosts).length === 0 &&
     fieldsOf(config.hosts) === config.hosts
@@ -194,6 +192,51 @@ function checkFallback(acme: Fields): Problem[] {
   return problems;
 }
 
+/** That it is either a backend or an app, and that there is such a backend. */
+function checkHandler(path: readonly PropertyKey[], host: Fields, backends: readonly string[]): Problem[] {
+  const { backend, app, use } = host;
+  if (app !== undefined) {
+    const misplaced = backend !== undefined ? "backend" : use !== undefined ? "use" : undefined;
+    if (misplaced === undefined) return [];
+    return [{ path: [...path, misplaced], message: "means nothing beside app; let the app do it" }];
+  }
+  if (backend === undefined) return [{ path: [...path, "backend"], message: "missing" }];
+  if (typeof backend !== "string" || backends.includes(backend)) return [];
+  const known = backends.length > 0 ? suggestion(backend, backends) : "; backends is empty";
+  return [{ path: [...path, "backend"], message: `no backend ${JSON.stringify(backend)}${known}` }];
+}
+
+/** What browsers' makers ask of those who want to be in their lists. */
+function checkHsts(path: readonly PropertyKey[], hsts: unknown): Problem[] {
+  const { preload, includeSubDomains, maxAgeSeconds = 63_072_000 } = fieldsOf(hsts);
+  if (preload !== true) return [];
+  const enough = typeof maxAgeSeconds !== "number" || maxAgeSeconds >= 31_536_000;
+  if (enough && includeSubDomains === true) return [];
+  return [
+    {
+      path: [...path, "hsts", "preload"],
+      message: "takes includeSubDomains: true and maxAgeSeconds of at least 31536000",
+    },
+  ];
+}
+
+function checkOnDemand(config: Fields): Problem[] {
+  const path = ["onDemand"];
+  const onDemand = fieldsOf(config.onDemand);
+  if (onDemand !== config.onDemand) return [];
+  const { allow, ask, hsts } = onDemand;
+  const problems = [
+    ...checkHandler(path, onDemand, Object.keys(fieldsOf(config.backends))),
+    ...checkHsts(path, hsts),
+  ];
+  if ((allow === undefined) === (ask === undefined))
+    problems.push({
+      path,
+      message: "takes one of allow and ask: whoever points a name here would get a certificate otherwise",
+    });
+  return problems;
+}
+
 /** RFC 6761, RFC 6762, RFC 9476 and ICANN's "internal": no public CA signs names below these. */
 const PRIVATE_TOP = new Set(["localhost", "local", "internal", "test", "invalid", "example", "alt"]);
 
@@ -202,8 +245,19 @@ function checkAcme(config: Fields, hosts: Fields): Problem[] {
     const host = hosts[name];
     return isApp(host) || (fieldsOf(host) === host && fieldsOf(host).tls === undefined);
   });
+  const folder = fieldsOf(config.tls).folder !== undefined;
+  if (config.acme === undefined && config.onDemand !== undefined)
+    return [
+      {
+        path: ["acme"],
+        message:
+          'missing, but onDemand orders certificates; add acme: { email: "you@example.com", agreeToTerms: true }',
+      },
+    ];
   const [first] = needing;
-  if (first === undefined) return [];
+  if (first === undefined && config.onDemand === undefined) return [];
+  // A folder may hold certificates for all of them.
+  if (config.acme === undefined && folder) return [];
   if (config.acme === undefined)
     return [
       {
@@ -220,7 +274,7 @@ function checkAcme(config: Fields, hosts: Fields): Problem[] {
         "must be true to order certificates; read the CA's terms of service, then add agreeToTerms: true",
     });
   problems.push(...checkFallback(acme));
-  if (acme.directory !== undefined && acme.directory !== DEFAULT_DIRECTORY) return problems;
+  if (folder || (acme.directory !== undefined && acme.directory !== DEFAULT_DIRECTORY)) return problems;
   for (const written of needing) {
     const parsed = parseHostName(written);
     if (!("value" in parsed)) continue;

@@ -60,7 +60,7 @@ const EXPECTED: Record<string, string> = {
 };
 
 const alternatives = (path: readonly PropertyKey[]): string =>
-  path[0] === "hosts" ? "{ backend } or a Hono app" : "a URL or { url, weight }";
+  path[0] === "hosts" ? "{ backend }, { app } or a Hono app" : "a URL or { url, weight }";
 
 /** The fields of the object at a path, found by walking the schema. */
 function fieldsAt(path: readonly PropertyKey[]): string[] {

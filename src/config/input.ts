@@ -20,6 +20,10 @@ export interface EdgeConfig {
   dns?: DnsInput;
   /** What the edge serves, by host name. */
   hosts: Record<string, HostInput>;
+  /** Customers' host names, which are not known beforehand: allowed one by one when the first visitor comes. */
+  onDemand?: OnDemandInput;
+  /** How TLS is spoken, and own certificates for any host. */
+  tls?: TlsInput;
   /** Addresses or CIDR ranges of proxies in front, whose forwarding headers are believed. @default none */
   trustedProxies?: string[];
   /** Bounds of a downstream connection; what is left out keeps its default. */
@@ -155,22 +159,76 @@ export interface HealthInput {
   fall?: number;
 }
 
-/** A backend with middleware in front, or a whole Hono app. */
+/** A backend with middleware in front, or a whole Hono app, by itself or as `{ app, tls }`. */
 // biome-ignore lint/suspicious/noExplicitAny: an app may be typed with any Env, and Hono's types are invariant in it
-export type HostInput = BackendHostInput | Hono<any, any, any>;
+export type HostInput = BackendHostInput | AppHostInput | Hono<any, any, any>;
 
-export interface BackendHostInput {
-  /** A name from `backends`. */
-  backend: string;
-  /** Hono middleware, the first one outermost. */
-  // biome-ignore lint/suspicious/noExplicitAny: middleware may be typed with any Env
-  use?: MiddlewareHandler<any>[];
+/** What any host may have. */
+export interface HostSettingsInput {
   /** Own PEM files instead of ACME. */
   tls?: HostTlsInput;
   /** In place of `acme.profile`. */
   profile?: string;
   /** In place of `acme.keyType`. */
   keyType?: KeyType;
+  /** Strict-Transport-Security (RFC 6797) in every answer; true for two years. @default none */
+  hsts?: boolean | HstsInput;
+  /** Asks clients for a certificate (mutual TLS). */
+  clientAuth?: ClientAuthInput;
+}
+
+export interface BackendHostInput extends HostSettingsInput {
+  /** A name from `backends`. */
+  backend: string;
+  /** Hono middleware, the first one outermost. */
+  // biome-ignore lint/suspicious/noExplicitAny: middleware may be typed with any Env
+  use?: MiddlewareHandler<any>[];
+}
+
+export interface AppHostInput extends HostSettingsInput {
+  // biome-ignore lint/suspicious/noExplicitAny: an app may be typed with any Env
+  app: Hono<any, any, any>;
+}
+
+export interface HstsInput {
+  /** @default 63_072_000, two years */
+  maxAgeSeconds?: number;
+  /** @default false */
+  includeSubDomains?: boolean;
+  /** Asks browsers' makers to ship the host in their lists; takes a year at least and all subdomains. @default false */
+  preload?: boolean;
+}
+
+export interface ClientAuthInput {
+  /** PEM file with the authorities whose certificates clients may show. */
+  ca: string;
+  /** Whether a request without a certificate is refused with 403. @default true */
+  required?: boolean;
+}
+
+export interface TlsInput {
+  /** Mozilla's: "intermediate" is TLS 1.2 and 1.3, "modern" TLS 1.3 alone. @default "intermediate" */
+  profile?: "intermediate" | "modern";
+  /** A folder of own certificates, watched: each pair serves the configured hosts that it covers, instead of ACME. */
+  folder?: string;
+}
+
+/** One of `allow` and `ask`, and one of `backend` and `app`. */
+export interface OnDemandInput extends Pick<HostSettingsInput, "hsts"> {
+  /** Whether a name may have a certificate and be served. */
+  allow?: (name: string) => boolean | Promise<boolean>;
+  /** Asked as `GET URL?domain=NAME`: any 2xx is yes, all else no. Bound: 10 s, no redirects. */
+  ask?: string;
+  /** A name from `backends`. */
+  backend?: string;
+  // biome-ignore lint/suspicious/noExplicitAny: middleware may be typed with any Env
+  use?: MiddlewareHandler<any>[];
+  // biome-ignore lint/suspicious/noExplicitAny: an app may be typed with any Env
+  app?: Hono<any, any, any>;
+  /** How long a handshake waits for a first certificate, before it is given the placeholder. @default 10_000 */
+  handshakeWaitMs?: number;
+  /** Names that are served at once; beyond it the one that was idle longest is let go, and asked for again. @default 10_000 */
+  maxHosts?: number;
 }
 
 export interface HostTlsInput {

@@ -66,6 +66,16 @@ export function parseDirectory(text: string): Parsed<string> {
   return { problem: protocol === "http:" ? `must be https: ${quote(text)}` : `not a URL: ${quote(text)}` };
 }
 
+/** Where permission for names is asked; one's own service, so plain HTTP will do. */
+export function parseAsk(text: string): Parsed<string> {
+  if (!URL.canParse(text)) return { problem: `not a URL: ${quote(text)}` };
+  const { protocol, username, password } = new URL(text);
+  // The text itself stays out of the message: it holds a password.
+  if (username || password) return { problem: "takes no user name or password" };
+  if (protocol === "http:" || protocol === "https:") return { value: text };
+  return { problem: `must be http: or https: ${quote(text)}` };
+}
+
 /** Only the shape: whether mail arrives is for the CA to find out. */
 export function parseEmail(text: string): Parsed<string> {
   return /^[^\s@,]+@[^\s@,]+\.[^\s@,.]+$/.test(text)

@@ -10,13 +10,13 @@ import type {
   BackendConfig,
   BackendTlsConfig,
   DnsConfig,
-  HostConfig,
   ResolvedConfig,
   ServerConfig,
 } from "./config.ts";
 import { crossCheck, DEFAULT_LISTEN } from "./crosscheck.ts";
 import { parseShape } from "./explain.ts";
-import type { AcmeInput, BackendHostInput, HostInput } from "./input.ts";
+import { fillHost, fillOnDemand, fillTls } from "./fill-host.ts";
+import type { AcmeInput } from "./input.ts";
 import { formatProblem, type Problem } from "./problems.ts";
 import { DEFAULT_DIRECTORY, isApp, type ParsedBackend, type ParsedConfig } from "./schema.ts";
 
@@ -48,7 +48,7 @@ export function resolveConfig(input: unknown, options: ResolveOptions = {}): Res
   return resolved;
 }
 
-interface PemReader {
+export interface PemReader {
   absolute(path: string): string;
   /** The text of a PEM file, or "" after noting what is wrong with it. */
   read(path: string, at: readonly PropertyKey[], label: RegExp, what: string): string;
@@ -105,6 +105,8 @@ function fill(config: ParsedConfig, options: ResolveOptions, files: PemReader): 
     hosts: new Map(
       Object.entries(config.hosts).map(([name, host]) => [name, fillHost(name, host, options, files)]),
     ),
+    onDemand: config.onDemand && fillOnDemand(config.onDemand),
+    tls: fillTls(config.tls, options, files),
     trustedProxies: config.trustedProxies ?? [],
     limits,
     drainTimeoutMs: config.drainTimeoutMs ?? 30_000,
@@ -125,8 +127,9 @@ function absoluteStorage(storage: string, files: PemReader): string {
   return `file:${files.absolute(path)}`;
 }
 
-function fillAcme({ acme, hosts }: ParsedConfig, files: PemReader): AcmeConfig | undefined {
-  const needed = Object.values(hosts).some((host) => isApp(host) || host.tls === undefined);
+function fillAcme({ acme, hosts, onDemand }: ParsedConfig, files: PemReader): AcmeConfig | undefined {
+  const needed =
+    onDemand !== undefined || Object.values(hosts).some((host) => isApp(host) || host.tls === undefined);
   if (!acme || !needed) return undefined;
   const { keyType, concurrency, fallback } = acme;
   return {
@@ -219,22 +222,5 @@ function fillBackend(name: string, backend: ParsedBackend, files: PemReader): Ba
   };
 }
 
-const CERTIFICATE = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/;
-const PRIVATE_KEY = /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/;
-
-function fillHost(name: string, host: HostInput, options: ResolveOptions, files: PemReader): HostConfig {
-  if (isApp(host)) return { name, tls: undefined, handler: { kind: "app", app: host } };
-  const { backend, use, tls: own, profile, keyType } = host as BackendHostInput;
-  const tls = options.certificates === "local" ? undefined : own;
-  if (tls) {
-    files.read(tls.cert, ["hosts", name, "tls", "cert"], CERTIFICATE, "certificate");
-    files.read(tls.key, ["hosts", name, "tls", "key"], PRIVATE_KEY, "private key");
-  }
-  return {
-    name,
-    tls: tls && { certPath: files.absolute(tls.cert), keyPath: files.absolute(tls.key) },
-    profile,
-    keyType,
-    handler: { kind: "backend", backend, use: use ?? [] },
-  };
-}
+export const CERTIFICATE: RegExp = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/;
+export const PRIVATE_KEY: RegExp = /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/;

@@ -5,21 +5,27 @@ import { DEFAULT_LIMITS, type Http2Limits, type Limits } from "../exchange/limit
 import type { ListenAddress, ServerConfig, StatusRange } from "./config.ts";
 import type {
   AcmeInput,
+  AppHostInput,
   BackendHostInput,
   BackendInput,
   BackendTlsInput,
+  ClientAuthInput,
   DnsInput,
   EabInput,
   EdgeConfig,
   FallbackInput,
   HealthInput,
   HostTlsInput,
+  HstsInput,
   ListenInput,
+  OnDemandInput,
   ServerInput,
+  TlsInput,
 } from "./input.ts";
 import {
   type Parsed,
   parseAddress,
+  parseAsk,
   parseBackendName,
   parseDirectory,
   parseEmail,
@@ -162,16 +168,59 @@ const tls = z.strictObject({
 export const NOT_AN_APP: string = "not a Hono app";
 const app = z.custom<Hono>(isApp, { error: NOT_AN_APP });
 
+const ownApp = z.custom<Hono>(isApp, {
+  error: ({ input }) => `expected a Hono app, got ${describeValue(input)}`,
+});
+
+const hsts = z.union([
+  z.boolean(),
+  z.strictObject({
+    maxAgeSeconds: whole(0).optional(),
+    includeSubDomains: z.boolean().optional(),
+    preload: z.boolean().optional(),
+  } satisfies Shape<HstsInput>),
+]);
+
+const clientAuth = z.strictObject({
+  ca: z.string().min(1),
+  required: z.boolean().optional(),
+} satisfies Shape<ClientAuthInput>);
+
 const host = z.union([
   app,
+  // One shape, so that a misspelt field is told and not the shape that it may have been meant for; `crosscheck.ts` says
+  // that it is either a backend or an app.
   z.strictObject({
-    backend: z.string(),
+    backend: z.string().optional(),
+    app: ownApp.optional(),
     use: z.array(middleware).optional(),
     tls: tls.optional(),
     profile: profile.optional(),
     keyType: keyType.optional(),
-  } satisfies Shape<BackendHostInput>),
+    hsts: hsts.optional(),
+    clientAuth: clientAuth.optional(),
+  } satisfies Shape<BackendHostInput & AppHostInput>),
 ]);
+
+const allow = z.custom<NonNullable<OnDemandInput["allow"]>>((value) => typeof value === "function", {
+  error: ({ input }) => `expected a function, got ${describeValue(input)}`,
+});
+
+const onDemand = z.strictObject({
+  allow: allow.optional(),
+  ask: text(parseAsk).optional(),
+  backend: z.string().optional(),
+  use: z.array(middleware).optional(),
+  app: ownApp.optional(),
+  hsts: hsts.optional(),
+  handshakeWaitMs: whole(0, 60_000).optional(),
+  maxHosts: whole(1, 1_000_000).optional(),
+} satisfies Shape<OnDemandInput>);
+
+const edgeTls = z.strictObject({
+  profile: z.enum(["intermediate", "modern"]).optional(),
+  folder: z.string().min(1).optional(),
+} satisfies Shape<TlsInput>);
 
 /** A number for each default; 0 only where the default's documentation gives it a meaning. */
 function bounds<T extends object>(defaults: T, zeroAllowed: readonly string[] = []): z.ZodRawShape {
@@ -197,6 +246,8 @@ const config = z.strictObject({
   backends: z.record(text(parseBackendName), backend).optional(),
   dns: dns.optional(),
   hosts: z.record(text(parseHostName), host),
+  onDemand: onDemand.optional(),
+  tls: edgeTls.optional(),
   trustedProxies: z.array(text(parseRange)).optional(),
   limits: limits.optional(),
   drainTimeoutMs: milliseconds(),
@@ -227,10 +278,13 @@ export function configJsonSchema(): unknown {
     io: "input",
     unrepresentable: "any",
     override({ zodSchema, jsonSchema }) {
-      // Code cannot stand in JSON: neither a Hono app nor middleware.
+      // Code cannot stand in JSON: neither a Hono app nor middleware nor a function.
       if (jsonSchema.anyOf)
         jsonSchema.anyOf = jsonSchema.anyOf.filter((branch) => Object.keys(branch).length > 0);
-      if (zodSchema instanceof z.ZodObject && jsonSchema.properties) delete jsonSchema.properties.use;
+      if (!(zodSchema instanceof z.ZodObject) || !jsonSchema.properties) return;
+      const { properties } = jsonSchema;
+      if ("app" in properties) jsonSchema.required = "ask" in properties ? ["ask", "backend"] : ["backend"];
+      for (const name of ["use", "app", "allow"]) delete properties[name];
     },
   });
 }

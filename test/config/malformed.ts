@@ -195,7 +195,7 @@ export const MALFORMED: [what: string, input: unknown, line: string | RegExp][] 
   [
     "a host that is a name",
     hosts({ "a.example.test": "web" }),
-    'hosts["a.example.test"]: expected { backend } or a Hono app, got "web"',
+    'hosts["a.example.test"]: expected { backend }, { app } or a Hono app, got "web"',
   ],
   [
     "middleware that is no function",
