@@ -19,6 +19,8 @@ export type ErrorCode =
   | "ACME_UNREACHABLE"
   | "ACME_TIMEOUT"
   | "ACME_CHALLENGE_FAILED"
+  | "DNS_FAILED"
+  | "PREFLIGHT_FAILED"
   // downstream
   | "BAD_REQUEST"
   | "LIMIT_EXCEEDED"

@@ -1,6 +1,9 @@
 /** What a config means once it is read: every default filled in, every path absolute, every value checked. */
 import type { Hono, MiddlewareHandler } from "hono";
 import type { Limits } from "../exchange/limits.ts";
+import type { AcmeChallengeConfig } from "./acme-dns.ts";
+
+export type { AcmeDnsConfig, ChallengeType, TsigKeyConfig } from "./acme-dns.ts";
 
 /** `host:port`; port 0 asks the system for a free one. */
 export interface ListenAddress {
@@ -9,7 +12,7 @@ export interface ListenAddress {
   readonly port: number;
 }
 
-export interface AcmeConfig {
+export interface AcmeConfig extends AcmeChallengeConfig {
   /** URL of the CA's directory. */
   readonly directory: string;
   /** PEM text of the CA that signed the directory's own HTTPS certificate, where it is a private one. */

@@ -4,7 +4,7 @@
  */
 import { DEFAULT_LIMITS } from "../exchange/limits.ts";
 import type { ListenAddress } from "./config.ts";
-import { formatAddress, parseAddress, parseHostName } from "./parse.ts";
+import { formatAddress, parseAddress, parseServedName } from "./parse.ts";
 import { parseServer } from "./parse-server.ts";
 import type { Problem } from "./problems.ts";
 import { suggestion } from "./problems.ts";
@@ -149,7 +149,7 @@ function checkHosts(config: Fields, hosts: Fields): Problem[] {
   const seen = new Map<string, string>();
   for (const [written, value] of Object.entries(hosts)) {
     const path = ["hosts", written];
-    const parsed = parseHostName(written);
+    const parsed = parseServedName(written);
     if ("value" in parsed) {
       const first = seen.get(parsed.value);
       if (first !== undefined)
@@ -240,6 +240,28 @@ function checkOnDemand(config: Fields): Problem[] {
 /** RFC 6761, RFC 6762, RFC 9476 and ICANN's "internal": no public CA signs names below these. */
 const PRIVATE_TOP = new Set(["localhost", "local", "internal", "test", "invalid", "example", "alt"]);
 
+/** A wildcard can be proved by DNS alone (RFC 8555 §7.1.3). */
+function checkChallenges(acme: Fields, needing: readonly string[]): Problem[] {
+  const challenges = Array.isArray(acme.challenges) ? (acme.challenges as unknown[]) : undefined;
+  const problems: Problem[] = [];
+  if (challenges?.includes("dns-01") && acme.dns === undefined)
+    problems.push({ path: ["acme", "challenges"], message: "dns-01 needs acme.dns" });
+  if (acme.dns !== undefined && challenges && !challenges.includes("dns-01"))
+    problems.push({ path: ["acme", "challenges"], message: 'leaves out "dns-01", so acme.dns is not used' });
+  const byDns = challenges
+    ? challenges.includes("dns-01") || challenges.includes("dns-persist-01")
+    : acme.dns !== undefined;
+  if (byDns) return problems;
+  for (const written of needing) {
+    if (!written.startsWith("*.")) continue;
+    problems.push({
+      path: ["hosts", written],
+      message: "a wildcard's certificate takes DNS-01: set acme.dns, or list each name",
+    });
+  }
+  return problems;
+}
+
 function checkAcme(config: Fields, hosts: Fields): Problem[] {
   const needing = Object.keys(hosts).filter((name) => {
     const host = hosts[name];
@@ -273,10 +295,10 @@ function checkAcme(config: Fields, hosts: Fields): Problem[] {
       message:
         "must be true to order certificates; read the CA's terms of service, then add agreeToTerms: true",
     });
-  problems.push(...checkFallback(acme));
+  problems.push(...checkFallback(acme), ...checkChallenges(acme, needing));
   if (folder || (acme.directory !== undefined && acme.directory !== DEFAULT_DIRECTORY)) return problems;
   for (const written of needing) {
-    const parsed = parseHostName(written);
+    const parsed = parseServedName(written);
     if (!("value" in parsed)) continue;
     const labels = parsed.value.split(".");
     if (labels.length === 1 || PRIVATE_TOP.has(labels.at(-1) ?? ""))

@@ -1,7 +1,7 @@
 /** What the schema finds wrong, said in our words and with names that were probably meant. */
 import { z } from "zod";
 import { describeValue, type Problem, suggestion } from "./problems.ts";
-import { configSchema, NOT_AN_APP, type ParsedConfig } from "./schema.ts";
+import { configSchema, NOT_OF_THE_KIND, type ParsedConfig } from "./schema.ts";
 
 /** Reads the shape alone; cross checks and defaults are `resolve.ts`. */
 export function parseShape(input: unknown): { value: ParsedConfig } | { problems: Problem[] } {
@@ -20,6 +20,8 @@ function explain(issue: Issue, base: readonly PropertyKey[]): Problem[] {
       // The branch that got furthest is the one that was meant.
       const meant = issue.errors.find((branch) => !branch.some(isWrongKind));
       if (meant) return meant.flatMap((inner) => explain(inner, path));
+      // A field that tells the branches apart names none of them: the whole is what was expected otherwise.
+      if (issue.errors.length === 0) return explainWhole(path.slice(0, -1));
       return one(`expected ${alternatives(path)}, got ${describeValue(issue.input)}`);
     }
     case "invalid_key":
@@ -46,9 +48,13 @@ function explain(issue: Issue, base: readonly PropertyKey[]): Problem[] {
   }
 }
 
+function explainWhole(path: readonly PropertyKey[]): Problem[] {
+  return [{ path, message: `expected ${alternatives(path)}` }];
+}
+
 /** Whether a branch of a union was left at its door. */
 function isWrongKind({ path, code, message }: Issue): boolean {
-  return path.length === 0 && (code === "invalid_type" || message === NOT_AN_APP);
+  return path.length === 0 && (code === "invalid_type" || message === NOT_OF_THE_KIND);
 }
 
 const EXPECTED: Record<string, string> = {
@@ -59,8 +65,11 @@ const EXPECTED: Record<string, string> = {
   record: "an object",
 };
 
-const alternatives = (path: readonly PropertyKey[]): string =>
-  path[0] === "hosts" ? "{ backend }, { app } or a Hono app" : "a URL or { url, weight }";
+function alternatives([top]: readonly PropertyKey[]): string {
+  if (top === "hosts") return "{ backend }, { app } or a Hono app";
+  if (top === "acme") return '{ provider: "rfc2136" }, { provider: "cloudflare" } or { present, remove }';
+  return "a URL or { url, weight }";
+}
 
 /** The fields of the object at a path, found by walking the schema. */
 function fieldsAt(path: readonly PropertyKey[]): string[] {

@@ -66,6 +66,57 @@ export interface AcmeInput {
   concurrency?: number;
   /** CAs to turn to, in order, while this one is down or refuses for its limits. */
   fallback?: FallbackInput[];
+  /** Answers DNS-01 challenges, which wildcards (`*.example.com`) need. @default none */
+  dns?: AcmeDnsInput;
+  /** Challenges to use, the first one that fits. @default ["dns-01"] with `dns`, else ["http-01"] */
+  challenges?: ("http-01" | "tls-alpn-01" | "dns-01" | "dns-persist-01")[];
+  /**
+   * Whether DNS, CAA, port 80 and the clock are looked at before an order, so that no attempt is wasted.
+   * @default true, but false where the directory is on a private or loopback address
+   */
+  preflight?: boolean;
+  /** Recursive DNS servers for these looks, each an address with or without port. @default the system's */
+  dnsServers?: string[];
+}
+
+/** Code of your own, or one of the built-in ways to change DNS. */
+export type AcmeDnsInput = DnsHook | Rfc2136Input | CloudflareInput;
+
+/** Both are told the record's whole name ("_acme-challenge.example.com") and its text. */
+export interface DnsHook {
+  /** Adds a TXT record beside those that there are; resolves when the provider has it. */
+  present(name: string, value: string): Promise<void> | void;
+  /** Removes just that one. */
+  remove(name: string, value: string): Promise<void> | void;
+}
+
+/** Dynamic update (RFC 2136) of BIND, Knot, PowerDNS and others. */
+export interface Rfc2136Input {
+  provider: "rfc2136";
+  /** The zone's primary, "192.0.2.53" or "192.0.2.53:53". */
+  server: string;
+  /** @default the one that holds the name, as the server itself says */
+  zone?: string;
+  /** Signs the updates (TSIG). @default none: the server trusts our address */
+  key?: TsigKeyInput;
+}
+
+export interface TsigKeyInput {
+  name: string;
+  /** @default "hmac-sha256" */
+  algorithm?: "hmac-sha256" | "hmac-sha384" | "hmac-sha512";
+  /** Base64, or "env:NAME" for an environment variable that holds it. */
+  secret: string;
+}
+
+export interface CloudflareInput {
+  provider: "cloudflare";
+  /** A file that holds an API token with Zone:Read and DNS:Edit. */
+  tokenFile?: string;
+  /** "env:NAME": an environment variable that holds it. */
+  token?: string;
+  /** @default "https://api.cloudflare.com/client/v4" */
+  api?: string;
 }
 
 export interface EabInput {
@@ -74,7 +125,11 @@ export interface EabInput {
   hmacKey: string;
 }
 
-export interface FallbackInput extends Omit<AcmeInput, "directory" | "keyType" | "concurrency" | "fallback"> {
+export interface FallbackInput
+  extends Omit<
+    AcmeInput,
+    "directory" | "keyType" | "concurrency" | "fallback" | "dns" | "challenges" | "preflight" | "dnsServers"
+  > {
   directory: string;
 }
 

@@ -31,13 +31,29 @@ export function formatAddress({ host, port }: ListenAddress): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** What a host is configured under: a host name, or a wildcard for one label, "*.example.com". */
+export function parseServedName(text: string): Parsed<string> {
+  if (!text.includes("*")) return parseHostName(text);
+  const rest = text.startsWith("*.") ? text.slice(2) : "*";
+  const parsed = rest.includes("*") ? undefined : parseHostName(rest);
+  if (!parsed)
+    return { problem: 'a wildcard stands for one whole label at the start, as in "*.example.com"' };
+  if ("problem" in parsed) return parsed;
+  if (!parsed.value.includes("."))
+    return { problem: `no CA signs a wildcard for all of ${quote(parsed.value)}` };
+  return parsed.value.length > 251 ? { problem: "not a host name" } : { value: `*.${parsed.value}` };
+}
+
+/** The name of a TSIG key, written like a domain name. */
+export function parseKeyName(text: string): Parsed<string> {
+  return /^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$/.test(text) && text.length <= 250
+    ? { value: text.toLowerCase().replace(/\.$/, "") }
+    : { problem: `not the name of a key: ${quote(text)}` };
+}
+
 /** A host name as certificates carry it: lower-case A-labels without trailing dot. */
 export function parseHostName(text: string): Parsed<string> {
-  if (text.includes("*"))
-    return {
-      problem:
-        "wildcards are refused: their certificates need DNS-01, which Skerry does not do; list each name",
-    };
+  if (text.includes("*")) return { problem: "a wildcard does not belong here" };
   if (text.includes("://")) return { problem: "a host name, not a URL, belongs here" };
   if (isIP(unbracket(text))) return { problem: "an IP address is not a host name" };
   if (/:\d*$/.test(text)) return { problem: "a host name takes no port; ports are set in listen" };

@@ -5,6 +5,7 @@ import { resolve as resolvePath } from "node:path";
 import { fileURLToPath } from "node:url";
 import { EdgeError } from "../errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../exchange/limits.ts";
+import { fillChallenges } from "./acme-dns.ts";
 import type {
   AcmeConfig,
   BackendConfig,
@@ -49,6 +50,7 @@ export function resolveConfig(input: unknown, options: ResolveOptions = {}): Res
 }
 
 export interface PemReader {
+  readonly problems: Problem[];
   absolute(path: string): string;
   /** The text of a PEM file, or "" after noting what is wrong with it. */
   read(path: string, at: readonly PropertyKey[], label: RegExp, what: string): string;
@@ -57,6 +59,7 @@ export interface PemReader {
 function pemReader(folder: string, problems: Problem[]): PemReader {
   const absolute = (path: string): string => resolvePath(folder, path);
   return {
+    problems,
     absolute,
     read(path, at, label, what) {
       const note = (message: string): string => {
@@ -132,8 +135,10 @@ function fillAcme({ acme, hosts, onDemand }: ParsedConfig, files: PemReader): Ac
     onDemand !== undefined || Object.values(hosts).some((host) => isApp(host) || host.tls === undefined);
   if (!acme || !needed) return undefined;
   const { keyType, concurrency, fallback } = acme;
+  const challenges = fillChallenges(acme, files.absolute, files.problems);
   return {
     ...fillAuthority(acme, ["acme"], files),
+    ...challenges,
     keyType,
     concurrency,
     fallback: fallback?.map((other, index) => ({
@@ -142,6 +147,7 @@ function fillAcme({ acme, hosts, onDemand }: ParsedConfig, files: PemReader): Ac
         ["acme", "fallback", index],
         files,
       ),
+      ...challenges,
       keyType,
     })),
   };

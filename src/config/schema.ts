@@ -2,6 +2,14 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import { z } from "zod";
 import { DEFAULT_LIMITS, type Http2Limits, type Limits } from "../exchange/limits.ts";
+import {
+  CHALLENGE_TYPES,
+  isDnsHook,
+  parseApiUrl,
+  parseDnsServer,
+  parseEnvReference,
+  TSIG_ALGORITHMS,
+} from "./acme-dns.ts";
 import type { ListenAddress, ServerConfig, StatusRange } from "./config.ts";
 import type {
   AcmeInput,
@@ -10,6 +18,8 @@ import type {
   BackendInput,
   BackendTlsInput,
   ClientAuthInput,
+  CloudflareInput,
+  DnsHook,
   DnsInput,
   EabInput,
   EdgeConfig,
@@ -19,8 +29,10 @@ import type {
   HstsInput,
   ListenInput,
   OnDemandInput,
+  Rfc2136Input,
   ServerInput,
   TlsInput,
+  TsigKeyInput,
 } from "./input.ts";
 import {
   type Parsed,
@@ -30,13 +42,18 @@ import {
   parseDirectory,
   parseEmail,
   parseHostName,
+  parseKeyName,
   parseMacKey,
   parseProfile,
   parseRange,
+  parseServedName,
   parseStorage,
 } from "./parse.ts";
 import { parseNameServer, parseServer, parseStatuses } from "./parse-server.ts";
 import { describeValue } from "./problems.ts";
+
+/** Says that a value is not even of the kind that a branch of a union takes; never shown. */
+export const NOT_OF_THE_KIND: string = "not of the kind";
 
 /** Let's Encrypt production. */
 export const DEFAULT_DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory";
@@ -82,6 +99,30 @@ const authority = {
   preferredChain: z.string().min(1).max(200).optional(),
 };
 
+const acmeDns = z.union([
+  z.custom<DnsHook>(isDnsHook, { error: () => NOT_OF_THE_KIND }),
+  z.discriminatedUnion("provider", [
+    z.strictObject({
+      provider: z.literal("rfc2136"),
+      server: text(parseDnsServer),
+      zone: text(parseHostName).optional(),
+      key: z
+        .strictObject({
+          name: text(parseKeyName),
+          algorithm: z.enum(TSIG_ALGORITHMS).optional(),
+          secret: z.string().min(1),
+        } satisfies Shape<TsigKeyInput>)
+        .optional(),
+    } satisfies Shape<Rfc2136Input>),
+    z.strictObject({
+      provider: z.literal("cloudflare"),
+      tokenFile: z.string().min(1).optional(),
+      token: text(parseEnvReference).optional(),
+      api: text(parseApiUrl).optional(),
+    } satisfies Shape<CloudflareInput>),
+  ]),
+]);
+
 const acme = z.strictObject({
   directory: text(parseDirectory).optional(),
   ...authority,
@@ -90,6 +131,10 @@ const acme = z.strictObject({
   fallback: z
     .array(z.strictObject({ directory: text(parseDirectory), ...authority } satisfies Shape<FallbackInput>))
     .optional(),
+  dns: acmeDns.optional(),
+  challenges: z.array(z.enum(CHALLENGE_TYPES)).min(1).optional(),
+  preflight: z.boolean().optional(),
+  dnsServers: z.array(text(parseDnsServer)).min(1).optional(),
 } satisfies Shape<AcmeInput>);
 
 const server = z.union([
@@ -164,9 +209,7 @@ const tls = z.strictObject({
   key: z.string().min(1),
 } satisfies Shape<HostTlsInput>);
 
-/** Says that a host is not even of the kind; never shown. */
-export const NOT_AN_APP: string = "not a Hono app";
-const app = z.custom<Hono>(isApp, { error: NOT_AN_APP });
+const app = z.custom<Hono>(isApp, { error: NOT_OF_THE_KIND });
 
 const ownApp = z.custom<Hono>(isApp, {
   error: ({ input }) => `expected a Hono app, got ${describeValue(input)}`,
@@ -245,7 +288,7 @@ const config = z.strictObject({
   acme: acme.optional(),
   backends: z.record(text(parseBackendName), backend).optional(),
   dns: dns.optional(),
-  hosts: z.record(text(parseHostName), host),
+  hosts: z.record(text(parseServedName), host),
   onDemand: onDemand.optional(),
   tls: edgeTls.optional(),
   trustedProxies: z.array(text(parseRange)).optional(),

@@ -205,7 +205,7 @@ export const MALFORMED: [what: string, input: unknown, line: string | RegExp][] 
   [
     "a wildcard",
     host("*.example.com"),
-    'hosts["*.example.com"]: wildcards are refused: their certificates need DNS-01, which Skerry does not do; list each name',
+    'hosts["*.example.com"]: a wildcard\'s certificate takes DNS-01: set acme.dns, or list each name',
   ],
   ["an address as host", host("10.0.0.1"), 'hosts["10.0.0.1"]: an IP address is not a host name'],
   [
