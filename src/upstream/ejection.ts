@@ -45,7 +45,7 @@ export class Ejection {
   /** Monotonic time from which a request may probe. */
   probeAt: number = Number.POSITIVE_INFINITY;
   /** The last failure was one to connect. */
-  private unreachable = false;
+  unreachable = false;
   private ejections = 0;
   private since = Number.NEGATIVE_INFINITY;
   private waitMs = FIRST_PROBE_MS;

@@ -5,23 +5,35 @@ import { Ejection, type Outcome } from "./ejection.ts";
 import { PeakEwma } from "./load.ts";
 import type { Lease, Server, ServerState } from "./server.ts";
 
+/** What an upgraded connection weighs beside a request: enough for many to spread, too little to keep requests away. */
+export const STREAM_LOAD = 0.1;
+
 /** What members need of their pool. */
 export interface MemberPool {
   readonly clock: Clock;
   /** Where latencies fade to without new samples, in milliseconds. */
   readonly rest: number;
   /** The response head came: a lease's `answered`. */
-  answered(member: Member, startedAt: number, status: number): void;
+  answered(member: Member, startedAt: number, status: number, retryAfterMs: number): void;
+  /** A lease became an upgraded connection. */
+  upgraded(member: Member): void;
   /** A lease ended. */
-  settled(member: Member, outcome: Outcome, probe: boolean): void;
+  settled(member: Member, outcome: Outcome, probe: boolean, stream: boolean): void;
 }
 
 export class Member implements Server {
   readonly id: string;
   readonly transport: Transport;
   weight: number;
+  /** The weight as far as it is warm. */
+  share: number;
   readonly fixed: boolean;
+  /** The place among the candidates; -1 where it is none. */
+  at = -1;
+  /** Since when it warms up; undefined once it is warm. */
+  warmingSince: number | undefined;
   inFlight = 0;
+  streams = 0;
   /** Requests that others have in flight there. */
   elsewhere = 0;
   leases = 0;
@@ -35,7 +47,23 @@ export class Member implements Server {
     this.id = id;
     this.transport = transport;
     this.weight = weight;
+    this.share = weight;
     this.fixed = fixed;
+    this.warmingSince = undefined;
+  }
+
+  /** Requests in flight, from here and elsewhere, without upgraded connections. */
+  get requests(): number {
+    return this.inFlight - this.streams + this.elsewhere;
+  }
+
+  /** How much is going on there, in requests. */
+  get busy(): number {
+    return this.inFlight + this.elsewhere - (1 - STREAM_LOAD) * this.streams;
+  }
+
+  get fit(): boolean {
+    return this.healthy && !this.ejection.ejected;
   }
 
   get state(): ServerState {
@@ -53,6 +81,7 @@ export class ServerLease implements Lease {
   private readonly startedAt: number;
   private readonly probe: boolean;
   private hasAnswered = false;
+  private stream = false;
   private settled = false;
 
   constructor(server: Member, startedAt: number, probe: boolean) {
@@ -61,10 +90,16 @@ export class ServerLease implements Lease {
     this.probe = probe;
   }
 
-  answered(status = 200): void {
+  answered(status = 200, retryAfterMs = 0): void {
     if (this.hasAnswered || this.settled) return;
     this.hasAnswered = true;
-    this.server.pool.answered(this.server, this.startedAt, status);
+    this.server.pool.answered(this.server, this.startedAt, status, retryAfterMs);
+  }
+
+  upgraded(): void {
+    if (this.stream || this.settled) return;
+    this.stream = true;
+    this.server.pool.upgraded(this.server);
   }
 
   settle(outcome: Outcome): void {
@@ -74,6 +109,7 @@ export class ServerLease implements Lease {
       this.server,
       this.hasAnswered && outcome === "abandoned" ? "ok" : outcome,
       this.probe,
+      this.stream,
     );
   }
 }

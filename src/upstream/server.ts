@@ -12,6 +12,8 @@ export interface Server {
   readonly weight: number;
   /** Leases that are not settled. */
   readonly inFlight: number;
+  /** How many of those carry an upgraded connection, such as a WebSocket. */
+  readonly streams: number;
   readonly state: ServerState;
   /** Estimated time to a response head, in milliseconds; undefined until it has answered a few requests. */
   readonly latencyMs: number | undefined;
@@ -31,8 +33,13 @@ export interface ServerSpec {
 /** A claim on one server for one request. */
 export interface Lease {
   readonly server: Server;
-  /** The response head is here: stamps the latency. A slow download is not a slow server. */
-  answered(status?: number): void;
+  /**
+   * The response head is here: stamps the latency. A slow download is not a slow server.
+   * @param retryAfterMs for how long a server that answered 429 or 503 asked to be spared (Retry-After)
+   */
+  answered(status?: number, retryAfterMs?: number): void;
+  /** The connection was upgraded and may stay for hours: from now on it weighs little, though it counts to the cap. */
+  upgraded(): void;
   /** Frees the slot: after the last body byte, an error, or a cancel. Only the first call counts. */
   settle(outcome: Outcome): void;
 }

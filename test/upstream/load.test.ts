@@ -47,8 +47,8 @@ describe("peak-EWMA", () => {
 
 test("latencies that differ by noise are alike", () => {
   expect(alike(1, 5)).toBe(true);
-  expect(alike(100, 120)).toBe(true);
-  expect(alike(100, 140)).toBe(false);
+  expect(alike(100, 150)).toBe(true);
+  expect(alike(100, 170)).toBe(false);
   expect(alike(1, 20)).toBe(false);
 });
 

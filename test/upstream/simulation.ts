@@ -1,5 +1,6 @@
 import type { Clock } from "../../src/clock.ts";
-import { createPool } from "../../src/upstream/pool.ts";
+import type { BalanceConfig } from "../../src/config/balancing.ts";
+import { createPool, DEFAULT_BALANCING, type Pool } from "../../src/upstream/pool.ts";
 import type { Lease } from "../../src/upstream/server.ts";
 import { noTransport, seeded } from "./support.ts";
 
@@ -9,6 +10,14 @@ export interface Simulation {
   /** Share of the servers' joint capacity that arrives. */
   readonly load: number;
   readonly durationMs: number;
+  /** @default "p2c" */
+  readonly balance?: BalanceConfig;
+  /** Edges with a pool each, of which every request meets one at random. @default 1 */
+  readonly edges?: number;
+  /** How often the edges hear of a server's true load, as an agent would report it. @default never */
+  readonly reportEveryMs?: number;
+  /** Where chance starts. @default 5 */
+  readonly seed?: number;
 }
 
 export interface Simulated {
@@ -18,21 +27,25 @@ export interface Simulated {
   readonly shares: readonly number[];
 }
 
-/** A real pool before simulated servers: Poisson arrivals, exponential service, first come first served. */
-export function simulate({ serviceMs, load, durationMs }: Simulation): Simulated {
-  const random = seeded(5);
+/** Real pools before simulated servers: Poisson arrivals, exponential service, first come first served. */
+export function simulate(simulation: Simulation): Simulated {
+  const { serviceMs, load, durationMs, balance = "p2c", edges = 1, reportEveryMs, seed = 5 } = simulation;
+  const random = seeded(seed);
   const draw = (mean: number): number => -mean * Math.log(1 - random());
   let now = 0;
   const clock: Clock = { now: () => now, wall: () => now, after: () => ({ cancel() {} }) };
-  const pool = createPool("simulated", { clock, random });
-  const queues = serviceMs.map((_, i) => {
-    pool.add({ id: String(i), transport: noTransport });
-    return [] as { lease: Lease; at: number }[];
+  const specs = serviceMs.map((_, i) => ({ id: String(i), transport: () => noTransport }));
+  const pools = Array.from({ length: edges }, (_, i): Pool => {
+    const pool = createPool(`edge ${i}`, { clock, random, balancing: { ...DEFAULT_BALANCING, balance } });
+    pool.update(specs);
+    return pool;
   });
+  const queues = serviceMs.map(() => [] as { lease: Lease; at: number }[]);
   const gapMs = 1 / (load * serviceMs.reduce((sum, mean) => sum + 1 / mean, 0));
   /** When each server is done with the request at its head. */
   const events = new Heap();
   events.push(draw(gapMs), ARRIVAL);
+  if (reportEveryMs !== undefined) events.push(reportEveryMs, REPORT);
   const picked = serviceMs.map(() => 0);
   let sum = 0;
   let count = 0;
@@ -41,10 +54,14 @@ export function simulate({ serviceMs, load, durationMs }: Simulation): Simulated
     now = at;
     if (what === ARRIVAL) {
       events.push(now + draw(gapMs), ARRIVAL);
+      const pool = edges === 1 ? pools[0]! : pools[Math.floor(random() * edges)]!;
       const lease = pool.lease()!;
       const server = Number(lease.server.id);
       picked[server]!++;
       if (queues[server]!.push({ lease, at: now }) === 1) events.push(now + draw(serviceMs[server]!), server);
+    } else if (what === REPORT) {
+      events.push(now + reportEveryMs!, REPORT);
+      for (const pool of pools) queues.forEach((queue, i) => pool.report(String(i), queue.length));
     } else {
       const queue = queues[what]!;
       const done = queue.shift()!;
@@ -61,7 +78,16 @@ export function simulate({ serviceMs, load, durationMs }: Simulation): Simulated
   return { meanMs: sum / count, shares: picked.map((one) => one / total) };
 }
 
+/** The supermarket model's mean time in system for many servers, in service times: Σ λ^((dⁱ − d) / (d − 1)). */
+export function theory(load: number, choices: number): number {
+  if (choices === 1) return 1 / (1 - load);
+  let sum = 0;
+  for (let i = 1; i < 40; i++) sum += load ** ((choices ** i - choices) / (choices - 1));
+  return sum;
+}
+
 const ARRIVAL = -1;
+const REPORT = -2;
 
 /** A binary heap of [time, what], least time first. */
 class Heap {

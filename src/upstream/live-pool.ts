@@ -1,0 +1,422 @@
+/** The pool itself: who is a member, who may be picked, and what leases tell of them. */
+import type { Clock, Random } from "../clock.ts";
+import type { BalancingConfig } from "../config/balancing.ts";
+import type { Transport } from "../exchange/dispatch.ts";
+import { type Candidates, candidates } from "./balancer.ts";
+import { mayEject, type Outcome } from "./ejection.ts";
+import { type KeyReader, keyReader } from "./hash-key.ts";
+import type { LagMonitor } from "./lag.ts";
+import { median } from "./load.ts";
+import { Member, type MemberPool, ServerLease } from "./member.ts";
+import { IDLE_TIE_MS, TwoChoices } from "./p2c.ts";
+import { createPolicy, type Policy } from "./policy.ts";
+import type { Pool, PoolEvent, PoolOptions } from "./pool.ts";
+import type { Lease, Server, ServerSpec } from "./server.ts";
+import { stepMs, warmth } from "./slow-start.ts";
+import { WaitingLine } from "./waiting.ts";
+
+/** How often the pool's usual latency is worked out again. */
+const MEDIAN_EVERY_MS = 1000;
+/** From how many members: more would not make it better, only slower. */
+const MEDIAN_OF = 128;
+/** How much slower than usual an answer counts that says "not now", however fast it came. */
+const REFUSAL_FACTOR = 10;
+/** The longest that a Retry-After is taken at its word. */
+const LONGEST_HOLD_MS = 30_000;
+
+export class LivePool implements Pool, MemberPool {
+  readonly name: string;
+  readonly clock: Clock;
+  private readonly random: Random;
+  private readonly lag: LagMonitor | undefined;
+  private balancing: BalancingConfig;
+  private policy: Policy;
+  /** For attempts after the first, whatever the policy. */
+  private readonly again: TwoChoices;
+  private all: readonly Member[] = [];
+  private readonly byId = new Map<string, Member>();
+  private ready: Candidates<Member> = candidates<Member>([], weightOf);
+  /** Members that are neither ejected nor unhealthy. */
+  private fit = 0;
+  private ejected: readonly Member[] = [];
+  private warming: readonly Member[] = [];
+  private stepping = false;
+  private readonly listeners = new Set<(event: PoolEvent) => void>();
+  private readonly line: WaitingLine;
+  private serving = false;
+  /** The least `probeAt` of all ejected members: one comparison per lease. */
+  private nextProbeAt = Number.POSITIVE_INFINITY;
+  /** The median latency of warm members; 0 while unknown. */
+  usual = 0;
+  private usualAt = Number.NEGATIVE_INFINITY;
+  inFlight = 0;
+  keyOf: KeyReader | undefined;
+
+  constructor(name: string, options: PoolOptions, balancing: BalancingConfig) {
+    this.name = name;
+    this.clock = options.clock;
+    this.random = options.random;
+    this.lag = options.lag;
+    this.line = new WaitingLine(options.clock);
+    this.balancing = balancing;
+    this.policy = createPolicy(balancing.balance, this, this.random);
+    this.again = new TwoChoices(this, this.random);
+    this.configure(balancing);
+  }
+
+  get rest(): number {
+    return this.usual / 2;
+  }
+
+  get available(): number {
+    return this.fit;
+  }
+
+  get waiting(): number {
+    return this.line.size;
+  }
+
+  members(): readonly Server[] {
+    return this.all;
+  }
+
+  configure(balancing: BalancingConfig): void {
+    const { balance } = balancing;
+    if (JSON.stringify(balance) !== JSON.stringify(this.balancing.balance))
+      this.policy = createPolicy(balance, this, this.random);
+    this.balancing = balancing;
+    this.keyOf = typeof balance === "object" ? keyReader(balance.consistentHash) : undefined;
+    this.refresh();
+  }
+
+  add(server: { id: string; transport: Transport; weight?: number }): Server {
+    const weight = checkedWeight(server);
+    this.remove(server.id);
+    const member = new Member(this, server.id, server.transport, weight, false);
+    this.change([member], []);
+    return member;
+  }
+
+  remove(id: string): Server | undefined {
+    const member = this.byId.get(id);
+    if (member) this.change([], [member]);
+    return member;
+  }
+
+  update(servers: readonly ServerSpec[]): readonly Server[] {
+    const wanted = new Map(servers.map((spec) => [spec.id, spec]));
+    for (const spec of wanted.values()) checkedWeight(spec);
+    const gone = this.all.filter((member) => member.fixed && !wanted.has(member.id));
+    const come: Member[] = [];
+    for (const spec of wanted.values()) {
+      const weight = checkedWeight(spec);
+      const known = this.byId.get(spec.id);
+      if (known) known.weight = weight;
+      else come.push(new Member(this, spec.id, spec.transport(), weight, true));
+    }
+    this.change(come, gone);
+    return gone;
+  }
+
+  lease(tried?: readonly Server[], repeatable = true, key?: string): Lease | undefined {
+    const restricted = tried !== undefined && tried.length > 0;
+    // Nobody overtakes those who wait, but for attempts after the first: they have been let in before.
+    if (!restricted && this.line.open > 0) return undefined;
+    return this.take(restricted ? tried : undefined, repeatable, key);
+  }
+
+  waitForLease(
+    done: (lease: Lease | undefined) => void,
+    tried?: readonly Server[],
+    repeatable = true,
+    key?: string,
+  ): (() => void) | undefined {
+    const { queue } = this.balancing;
+    if (this.line.size >= queue.max) return undefined;
+    const left = tried === undefined ? this.all.length > 0 : this.all.some((one) => !tried.includes(one));
+    if (!left) return undefined;
+    const restricted = tried !== undefined && tried.length > 0;
+    const waiter = { done, tried: restricted ? tried : undefined, repeatable, key };
+    const place = this.line.add(waiter, queue.timeoutMs);
+    return () => this.line.remove(place);
+  }
+
+  mark(id: string, healthy: boolean): void {
+    const member = this.byId.get(id);
+    if (!member) return;
+    const before = member.state;
+    member.healthy = healthy;
+    if (healthy) member.ejection.restore(this.clock.now());
+    if (before !== "available" && member.fit) this.warm([member]);
+    this.refresh();
+    if (member.state === before) return;
+    if (before === "available") this.tell({ kind: "unhealthy", server: member });
+    else if (member.state === "available") this.tell({ kind: "restored", server: member });
+  }
+
+  report(id: string, inFlight: number): void {
+    const member = this.byId.get(id);
+    if (!member) return;
+    member.elsewhere = Math.max(0, inFlight - member.inFlight);
+    this.policy.moved?.(member);
+  }
+
+  watch(listener: (event: PoolEvent) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  answered(member: Member, startedAt: number, status: number, retryAfterMs: number): void {
+    const now = this.clock.now();
+    const took = now - startedAt;
+    // "Not now" is quick to say: without a penalty the server that sheds load would attract more of it.
+    if (status === 429 || status === 503) {
+      const { usual } = this;
+      const penalty = Math.max(took, REFUSAL_FACTOR * usual, usual + 2 * IDLE_TIE_MS);
+      member.load.penalise(penalty, now, this.rest, Math.min(retryAfterMs, LONGEST_HOLD_MS));
+    } else if (this.lag === undefined || !this.lag.lagged(startedAt, now))
+      member.load.observe(took, now, this.rest);
+    if (member.ejection.ejected) this.restore(member, now);
+  }
+
+  upgraded(member: Member): void {
+    member.streams++;
+    this.policy.moved?.(member);
+  }
+
+  settled(member: Member, outcome: Outcome, probe: boolean, stream: boolean): void {
+    const wasFull = this.isFull(member);
+    member.inFlight--;
+    if (stream) member.streams--;
+    this.inFlight--;
+    if (wasFull) this.reweigh(member);
+    else this.policy.moved?.(member);
+    this.judge(member, outcome, probe);
+    if (this.line.size > 0) this.serve();
+  }
+
+  private judge(member: Member, outcome: Outcome, probe: boolean): void {
+    const { ejection } = member;
+    switch (outcome) {
+      case "ok":
+        ejection.failures = 0;
+        if (ejection.ejected) this.restore(member, this.clock.now());
+        return;
+      case "unreachable":
+      case "broken":
+        if (ejection.ejected) {
+          if (probe) this.probeEnded(member, outcome);
+        } else if (ejection.fail() && member.at >= 0) this.tryEject(member, outcome);
+        return;
+      case "declined":
+      case "abandoned":
+        if (probe && ejection.ejected) this.probeEnded(member, outcome);
+        return;
+      default:
+        outcome satisfies never;
+    }
+  }
+
+  private take(
+    tried: readonly Server[] | undefined,
+    repeatable: boolean,
+    key: string | undefined,
+  ): Lease | undefined {
+    const now = this.clock.now();
+    if (now - this.usualAt > MEDIAN_EVERY_MS) this.learnUsual(now);
+    if (now >= this.nextProbeAt) {
+      const due = this.dueProbe(now, repeatable, tried);
+      if (due) return this.claim(due, now);
+    }
+    const picked =
+      tried === undefined ? this.policy.pick(now, key) : this.again.pickFrom(this.untried(tried), now);
+    return picked && this.claim(picked, now);
+  }
+
+  private claim(member: Member, now: number): Lease {
+    const { ejection } = member;
+    const probe = ejection.ejected && !ejection.probing;
+    if (probe) {
+      ejection.probe();
+      this.learnNextProbe();
+    }
+    member.inFlight++;
+    member.leases++;
+    this.inFlight++;
+    if (this.isFull(member)) this.reweigh(member);
+    else this.policy.moved?.(member);
+    return new ServerLease(member, now, probe);
+  }
+
+  private isFull(member: Member): boolean {
+    return member.inFlight >= this.balancing.maxInFlight;
+  }
+
+  /** It became full, or has room again. */
+  private reweigh(member: Member): void {
+    if (member.at < 0) return;
+    this.ready.set(member.at, this.openWeight(member));
+    this.policy.moved?.(member);
+  }
+
+  private readonly openWeight = (member: Member): number => (this.isFull(member) ? 0 : member.share);
+
+  private dueProbe(
+    now: number,
+    repeatable: boolean,
+    tried: readonly Server[] | undefined,
+  ): Member | undefined {
+    for (const member of this.ejected)
+      if (
+        member.ejection.due(now, repeatable) &&
+        member.healthy &&
+        !this.isFull(member) &&
+        !tried?.includes(member)
+      )
+        return member;
+    return undefined;
+  }
+
+  /** Gives what room there is to those who wait. What they do with it may call this again: the loop sees to that. */
+  private serve(): void {
+    if (this.serving) return;
+    this.serving = true;
+    try {
+      let place = this.line.first;
+      while (place) {
+        const lease = this.take(place.tried, place.repeatable, place.key);
+        if (lease) {
+          this.line.remove(place);
+          place.done(lease);
+          place = this.line.first;
+        } else if (this.ready.empty) return;
+        // The room that there is may be on servers it has been to; others need not wait for that.
+        else place = place.next;
+      }
+    } finally {
+      this.serving = false;
+    }
+  }
+
+  /** The retry path: rare, so it may allocate. */
+  private untried(tried: readonly Server[]): Candidates<Member> {
+    const left = this.ready.list.filter((member) => !tried.includes(member));
+    const list = left.length > 0 ? left : this.all.filter((member) => !tried.includes(member));
+    return candidates(list, this.openWeight);
+  }
+
+  private tryEject(member: Member, outcome: Outcome): void {
+    if (!mayEject(this.fit, this.all.length, outcome)) return;
+    member.ejection.eject(this.clock.now(), outcome);
+    this.refresh();
+    this.tell({ kind: "ejected", server: member, outcome });
+  }
+
+  private restore(member: Member, now: number): void {
+    member.ejection.restore(now);
+    if (member.healthy) this.warm([member]);
+    this.refresh();
+    if (member.healthy) this.tell({ kind: "restored", server: member });
+  }
+
+  private probeEnded(member: Member, outcome: Outcome): void {
+    member.ejection.probeEnded(this.clock.now(), outcome);
+    this.learnNextProbe();
+  }
+
+  /** Changes the membership, all at once. */
+  private change(come: readonly Member[], gone: readonly Member[]): void {
+    const leaving = new Set(gone);
+    const left = this.all.filter((member) => !leaving.has(member));
+    for (const { id } of gone) this.byId.delete(id);
+    for (const member of come) this.byId.set(member.id, member);
+    this.warm(come);
+    // A new array each time: policies know by it that members or weights changed.
+    this.all = [...left, ...come];
+    this.refresh();
+    for (const server of gone) this.tell({ kind: "removed", server });
+    for (const server of come) this.tell({ kind: "added", server });
+  }
+
+  /** Lets them start slowly, where others are warm and can take what they do not. */
+  private warm(members: readonly Member[]): void {
+    if (this.balancing.slowStartMs === 0) return;
+    const helped = this.all.some(
+      (one) => one.fit && one.warmingSince === undefined && !members.includes(one),
+    );
+    if (helped) for (const member of members) member.warmingSince = this.clock.now();
+  }
+
+  /** Works out who may be picked, after a change. Where nobody is fit, everybody may: some could still work. */
+  private refresh(): void {
+    const { all, balancing } = this;
+    const fit = all.filter((member) => member.fit);
+    this.fit = fit.length;
+    this.ejected = all.filter(({ ejection }) => ejection.ejected);
+    const panic = fit.length < balancing.panicThreshold * all.length;
+    const soft = panic ? all.filter((member) => member.fit || !member.ejection.unreachable) : fit;
+    this.updateShares();
+    for (const member of this.ready.list) member.at = -1;
+    this.ready = candidates(soft.length > 0 ? soft : all, this.openWeight);
+    this.ready.list.forEach((member, at) => {
+      member.at = at;
+    });
+    this.policy.prepare(this.ready, all);
+    this.learnNextProbe();
+    if (this.line.size === 0) return;
+    if (all.length === 0) this.line.clear();
+    else this.serve();
+  }
+
+  private updateShares(): void {
+    const { slowStartMs } = this.balancing;
+    const now = this.clock.now();
+    for (const member of this.all) {
+      const { warmingSince, weight } = member;
+      const share = warmingSince === undefined ? 1 : warmth(now - warmingSince, slowStartMs);
+      if (share === 1) member.warmingSince = undefined;
+      member.share = weight * share;
+    }
+    this.warming = this.all.filter(({ warmingSince }) => warmingSince !== undefined);
+    if (this.warming.length === 0 || this.stepping) return;
+    this.stepping = true;
+    this.clock.after(stepMs(slowStartMs), () => {
+      this.stepping = false;
+      this.refresh();
+    });
+  }
+
+  private learnNextProbe(): void {
+    let next = Number.POSITIVE_INFINITY;
+    for (const { ejection, healthy } of this.ejected)
+      if (healthy && ejection.probeAt < next) next = ejection.probeAt;
+    this.nextProbeAt = next;
+  }
+
+  private learnUsual(now: number): void {
+    this.usualAt = now;
+    const known: number[] = [];
+    const { rest, all } = this;
+    const step = Math.max(1, all.length / MEDIAN_OF);
+    for (let at = 0; at < all.length; at += step) {
+      const { load } = all[Math.floor(at)]!;
+      if (load.warm) known.push(load.read(now, rest));
+    }
+    this.usual = median(known) ?? 0;
+  }
+
+  private tell(event: PoolEvent): void {
+    for (const listener of this.listeners) listener(event);
+  }
+}
+
+function weightOf(member: Member): number {
+  return member.share;
+}
+
+function checkedWeight(spec: { id: string; weight?: number }): number {
+  const weight = spec.weight ?? 1;
+  if (!(weight > 0 && weight < Number.POSITIVE_INFINITY))
+    throw new RangeError(`weight of ${spec.id} must be a positive number, not ${weight}`);
+  return weight;
+}

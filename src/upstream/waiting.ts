@@ -1,0 +1,91 @@
+/** The line before a backend whose servers are all full: first come, first served, each until its deadline. */
+import type { Clock, Timer } from "../clock.ts";
+import type { Lease, Server } from "./server.ts";
+
+/** A request in the line. */
+export interface Waiter {
+  /** Servers it has been to and will not go to again. */
+  readonly tried: readonly Server[] | undefined;
+  readonly repeatable: boolean;
+  readonly key: string | undefined;
+  /** Called once: with a lease, or without one where the deadline passed or no server is left. */
+  readonly done: (lease: Lease | undefined) => void;
+}
+
+export interface Place extends Waiter {
+  readonly deadline: number;
+  /** Whether it still stands in the line. */
+  waits: boolean;
+  next: Place | undefined;
+  previous: Place | undefined;
+}
+
+export class WaitingLine {
+  private readonly clock: Clock;
+  private head: Place | undefined;
+  private tail: Place | undefined;
+  private timer: Timer | undefined;
+  size = 0;
+  /** Those that would take any server: nobody may overtake them. */
+  open = 0;
+
+  constructor(clock: Clock) {
+    this.clock = clock;
+  }
+
+  get first(): Place | undefined {
+    return this.head;
+  }
+
+  add(waiter: Waiter, timeoutMs: number): Place {
+    const deadline = this.clock.now() + timeoutMs;
+    const place: Place = { ...waiter, deadline, waits: true, next: undefined, previous: this.tail };
+    if (this.tail) this.tail.next = place;
+    else this.head = place;
+    this.tail = place;
+    this.size++;
+    if (place.tried === undefined) this.open++;
+    if (this.head === place) this.arm();
+    return place;
+  }
+
+  /** Idempotent. */
+  remove(place: Place): void {
+    if (!place.waits) return;
+    place.waits = false;
+    const wasHead = this.head === place;
+    if (place.previous) place.previous.next = place.next;
+    else this.head = place.next;
+    if (place.next) place.next.previous = place.previous;
+    else this.tail = place.previous;
+    this.size--;
+    if (place.tried === undefined) this.open--;
+    if (wasHead) this.arm();
+  }
+
+  /** Sends everybody away. */
+  clear(): void {
+    for (let place = this.head; place; place = this.head) {
+      this.remove(place);
+      place.done(undefined);
+    }
+  }
+
+  /** One timer, for who has waited longest. */
+  private arm(): void {
+    this.timer?.cancel();
+    this.timer =
+      this.head && this.clock.after(Math.max(this.head.deadline - this.clock.now(), 0), this.expire);
+  }
+
+  private readonly expire = (): void => {
+    this.timer = undefined;
+    const now = this.clock.now();
+    for (let place = this.head; place && place.deadline <= now; place = this.head) {
+      this.remove(place);
+      place.done(undefined);
+    }
+    // A timer may run a little before its time.
+    if (this.head && this.timer === undefined) this.arm();
+  };
+}
