@@ -2,6 +2,7 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import type { Limits } from "../exchange/limits.ts";
 import type { AcmeChallengeConfig } from "./acme-dns.ts";
+import type { BalancingConfig } from "./balancing.ts";
 
 export type { AcmeDnsConfig, ChallengeType, TsigKeyConfig } from "./acme-dns.ts";
 
@@ -101,6 +102,9 @@ export interface BackendConfig {
   /** Idle kept-alive connections per server. */
   readonly maxIdleConnections: number;
   readonly idleTimeoutMs: number;
+  /** Per server. */
+  readonly maxConnections: number;
+  readonly balancing: BalancingConfig;
 }
 
 /** How names of servers are resolved. */

@@ -1,6 +1,7 @@
 /** The config as a person writes it: what `defineEdge` takes, and what a JSON file may hold as far as it is not code. */
 import type { Hono, MiddlewareHandler } from "hono";
 import type { Http2Limits, Limits } from "../exchange/limits.ts";
+import type { BalancingInput } from "./balancing.ts";
 import type { KeyType } from "./config.ts";
 
 export interface EdgeConfig {
@@ -133,7 +134,7 @@ export interface FallbackInput
   directory: string;
 }
 
-export interface BackendInput {
+export interface BackendInput extends BalancingInput {
   /**
    * "http://host:port", "https://host:port", "h2c://host:port", "unix:/path.sock" or "srv+http://name", or with a weight.
    * Every address of a name is a server. @default none: servers join by themselves

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { EdgeError } from "../errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../exchange/limits.ts";
 import { fillChallenges } from "./acme-dns.ts";
+import { DEFAULT_MAX_CONNECTIONS, fillBalancing } from "./balancing.ts";
 import type {
   AcmeConfig,
   BackendConfig,
@@ -225,6 +226,8 @@ function fillBackend(name: string, backend: ParsedBackend, files: PemReader): Ba
     totalTimeoutMs: backend.totalTimeoutMs ?? 0,
     maxIdleConnections: backend.maxIdleConnections ?? 64,
     idleTimeoutMs: backend.idleTimeoutMs ?? 4_000,
+    maxConnections: backend.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
+    balancing: fillBalancing(backend),
   };
 }
 

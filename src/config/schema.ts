@@ -10,6 +10,7 @@ import {
   parseEnvReference,
   TSIG_ALGORITHMS,
 } from "./acme-dns.ts";
+import { balancingShape } from "./balancing.ts";
 import type { ListenAddress, ServerConfig, StatusRange } from "./config.ts";
 import type {
   AcmeInput,
@@ -178,6 +179,7 @@ const dns = z.strictObject({
 } satisfies Shape<DnsInput>);
 
 const backend = z.strictObject({
+  ...balancingShape,
   servers: z.array(server).optional(),
   tls: backendTls.optional(),
   health: health.optional(),

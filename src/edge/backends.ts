@@ -5,6 +5,7 @@ import type { Transport } from "../exchange/dispatch.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { type Probe, startHealthChecks } from "../upstream/health.ts";
+import { startLagMonitor } from "../upstream/lag.ts";
 import { createPool, type Pool } from "../upstream/pool.ts";
 
 export interface BackendsOptions {
@@ -43,14 +44,16 @@ function waysOf({
   connectTimeoutMs,
   responseTimeoutMs,
   maxIdleConnections,
+  maxConnections,
   idleTimeoutMs,
 }: BackendConfig): string {
-  return [connectTimeoutMs, responseTimeoutMs, maxIdleConnections, idleTimeoutMs].join();
+  return [connectTimeoutMs, responseTimeoutMs, maxIdleConnections, maxConnections, idleTimeoutMs].join();
 }
 
 export function createBackends(options: BackendsOptions): Backends {
   const { clock, random, log, metrics } = options;
   const running = new Map<string, Running>();
+  const lag = startLagMonitor(clock);
 
   metrics.gauge(
     "skerry_server_in_flight",
@@ -75,8 +78,18 @@ export function createBackends(options: BackendsOptions): Backends {
     },
   );
 
+  metrics.gauge(
+    "skerry_backend_waiting",
+    "Requests that wait for a server with room, by backend.",
+    ["backend"],
+    (gauge) => {
+      gauge.reset();
+      for (const { pool } of running.values()) gauge.set({ backend: pool.name }, pool.waiting);
+    },
+  );
+
   const start = (config: BackendConfig): Running => {
-    const pool = createPool(config.name, { clock, random });
+    const pool = createPool(config.name, { clock, random, lag, balancing: config.balancing });
     pool.watch((event) => {
       const { id } = event.server;
       const fields = { backend: config.name, server: id };
@@ -100,6 +113,7 @@ export function createBackends(options: BackendsOptions): Backends {
     const left = ways === backend.ways ? [] : backend.pool.update([]);
     backend.ways = ways;
     backend.config = config;
+    backend.pool.configure(config.balancing);
     const gone = backend.pool.update(
       config.servers.map((server) => ({
         id: server.id,
@@ -134,6 +148,7 @@ export function createBackends(options: BackendsOptions): Backends {
       }
     },
     async close() {
+      lag.stop();
       for (const { checks } of running.values()) checks?.stop();
       const transports = [...running.values()].flatMap(({ pool }) => pool.update([]));
       await Promise.all(transports.map(({ transport }) => transport.close()));

@@ -29,10 +29,10 @@ export function transportFor(server: ServerConfig, backend: BackendConfig, deps:
 /** The same without bounds on what an answer may take. */
 export function bareTransport(server: ServerConfig, backend: BackendConfig, deps: TransportDeps): Transport {
   const { clock } = deps;
-  const { connectTimeoutMs, maxIdleConnections, idleTimeoutMs } = backend;
+  const { connectTimeoutMs, maxIdleConnections, maxConnections, idleTimeoutMs } = backend;
   const options = { clock, timeoutMs: connectTimeoutMs };
   const http1 = (connect: Connect): Transport =>
-    createHttp1Transport({ connect, clock, maxIdle: maxIdleConnections, idleTimeoutMs });
+    createHttp1Transport({ connect, clock, maxIdle: maxIdleConnections, maxConnections, idleTimeoutMs });
   const http2 = (connect: Connect): Transport =>
     createHttp2Transport({
       scheme: server.protocol === "https" ? "https" : "http",

@@ -107,6 +107,26 @@ export const MALFORMED: [what: string, input: unknown, line: string | RegExp][] 
     "backends.web.servers[0]: expected a URL or { url, weight }, got 8000",
   ],
   [
+    "a policy that is none",
+    backend({ balance: "p3c" }),
+    'backends.web.balance: expected one of "p2c", "roundRobin", "random", "leastRequest"; got "p3c"',
+  ],
+  [
+    "a hash of nothing",
+    backend({ balance: { consistentHash: {} } }),
+    "backends.web.balance.consistentHash: names nothing to hash: give header, cookie or clientAddress: true",
+  ],
+  [
+    "a threshold above 1",
+    backend({ panicThreshold: 50 }),
+    "backends.web.panicThreshold: must be a number from 0 to 1, got 50",
+  ],
+  [
+    "a cap of 0",
+    backend({ maxInFlight: 0 }),
+    "backends.web.maxInFlight: must be a whole number from 1 to 1000000, got 0",
+  ],
+  [
     "a weight of 0",
     servers({ url: "http://a", weight: 0 }),
     "backends.web.servers[0].weight: must be a whole number from 1 to 1000, got 0",

@@ -134,6 +134,14 @@ describe("a good config", () => {
       totalTimeoutMs: 0,
       maxIdleConnections: 64,
       idleTimeoutMs: 4_000,
+      maxConnections: 4096,
+      balancing: {
+        balance: "p2c",
+        slowStartMs: 0,
+        maxInFlight: 4096,
+        queue: { max: 1024, timeoutMs: 5000 },
+        panicThreshold: 0,
+      },
     });
     expect(config.hosts.get("a.example.test")).toEqual({
       name: "a.example.test",

@@ -27,7 +27,7 @@ import { createForwarder } from "../../src/proxy/forward.ts";
 import { failExchange } from "../../src/proxy/problem.ts";
 import { splice } from "../../src/proxy/splice.ts";
 import { transportFor } from "../../src/proxy/transport.ts";
-import { createPool, type Pool } from "../../src/upstream/pool.ts";
+import { createPool, DEFAULT_BALANCING, type Pool } from "../../src/upstream/pool.ts";
 
 /** A self-signed certificate for one name. */
 export async function testCertificate(name: string): Promise<{ key: string; cert: string }> {
@@ -133,9 +133,11 @@ export async function startProxy(ports: readonly number[], options: ProxyOptions
     responseTimeoutMs: 30_000,
     maxIdleConnections: 64,
     idleTimeoutMs: 4000,
+    maxConnections: 1024,
+    balancing: DEFAULT_BALANCING,
     ...options.backend,
   };
-  const pool = createPool("web", { clock, random: Math.random });
+  const pool = createPool("web", { clock, random: Math.random, balancing: config.balancing });
   pool.update(
     config.servers.map((server) => ({
       id: server.id,

@@ -8,6 +8,7 @@ import type { BackendConfig, ServerConfig } from "../../src/config/config.ts";
 import { collect } from "../../src/exchange/body.ts";
 import type { Transport } from "../../src/exchange/dispatch.ts";
 import { transportFor } from "../../src/proxy/transport.ts";
+import { DEFAULT_BALANCING } from "../../src/upstream/pool.ts";
 import { testCertificate } from "./support.ts";
 
 const ends: (() => unknown)[] = [];
@@ -26,6 +27,8 @@ const backend: BackendConfig = {
   responseTimeoutMs: 5000,
   maxIdleConnections: 4,
   idleTimeoutMs: 4000,
+  maxConnections: 1024,
+  balancing: DEFAULT_BALANCING,
 };
 const serverConfig = (protocol: ServerConfig["protocol"], host: string, port: number): ServerConfig => ({
   id: `${protocol}://${host}:${port}`,

@@ -61,7 +61,8 @@ export function simulate(simulation: Simulation): Simulated {
       if (queues[server]!.push({ lease, at: now }) === 1) events.push(now + draw(serviceMs[server]!), server);
     } else if (what === REPORT) {
       events.push(now + reportEveryMs!, REPORT);
-      for (const pool of pools) queues.forEach((queue, i) => pool.report(String(i), queue.length));
+      for (const pool of pools)
+        for (const [i, queue] of queues.entries()) pool.report(String(i), queue.length);
     } else {
       const queue = queues[what]!;
       const done = queue.shift()!;
