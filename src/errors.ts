@@ -19,6 +19,7 @@ export type ErrorCode =
   | "ACME_UNREACHABLE"
   | "ACME_TIMEOUT"
   | "ACME_CHALLENGE_FAILED"
+  | "ACME_LIMITED"
   | "DNS_FAILED"
   | "PREFLIGHT_FAILED"
   // downstream
@@ -27,6 +28,8 @@ export type ErrorCode =
   | "CLIENT_CLOSED"
   | "CLIENT_TIMEOUT"
   | "UNKNOWN_HOST"
+  | "MISDIRECTED"
+  | "CLIENT_CERTIFICATE"
   // upstream
   | "NO_BACKEND"
   | "NO_SERVER"

@@ -1,6 +1,6 @@
 /** The composition root: everything an edge is made of meets here, and nowhere else. */
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.ts";
-import type { HostConfig, ListenAddress, ResolvedConfig } from "../config/config.ts";
+import type { HostConfig, HostHandler, ListenAddress, ResolvedConfig } from "../config/config.ts";
 import { EdgeError } from "../errors.ts";
 import type { RequestContext } from "../exchange/context.ts";
 import type { Exchange } from "../exchange/exchange.ts";
@@ -17,6 +17,7 @@ import { createHttpChallenge } from "../tls/challenge.ts";
 import { createAcmeIssuer, type Issuer } from "../tls/issuer.ts";
 import { createCertificateManager } from "../tls/manager.ts";
 import { createPlaceholder } from "../tls/placeholder.ts";
+import { protocolOptions } from "../tls/profile.ts";
 import { createResolver } from "../tls/resolver.ts";
 import { version } from "../version.ts";
 import { openAdmin } from "./admin-listener.ts";
@@ -24,10 +25,12 @@ import type { AdminSource, BackendView } from "./admin-source.ts";
 import type { Backend } from "./backends.ts";
 import { createConnections } from "./connections.ts";
 import { createHandler } from "./handler.ts";
-import { openPlainListener, openSecureListener } from "./listeners.ts";
+import { withHsts } from "./hsts.ts";
+import { openPlainListener } from "./listeners.ts";
 import { createPlainHandler } from "./plain.ts";
 import { createProxying, proxyHandler } from "./proxying.ts";
 import { type App, createRouteTable, hostOf, type Route, type RouteTable } from "./routes.ts";
+import { openSecureListener } from "./secure-listener.ts";
 import { openStorage } from "./storage.ts";
 import { createTrust, type Trust } from "./trust.ts";
 
@@ -81,7 +84,8 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
   let trust: Trust = createTrust(config.trustedProxies);
 
   const challenge = createHttpChallenge();
-  const resolver = createResolver();
+  const protocol = protocolOptions(config.tls.profile);
+  const resolver = createResolver({ minVersion: protocol.minVersion });
   const issuer =
     options.issuer ??
     (config.acme ? createAcmeIssuer({ config: config.acme, storage, challenge, clock }) : undefined);
@@ -96,7 +100,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     metrics,
   });
   const proxying = createProxying({ clock, random, log, metrics });
-  proxying.backends.update(config.backends);
+  const resolved = proxying.backends.update(config.backends, config.dns);
 
   const offences = metrics.counter(
     "skerry_limits_exceeded_total",
@@ -127,21 +131,23 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     const { head, body } = problem(error, { accept, requestId: context?.requestId });
     return lazyResponse(head, body);
   };
-  const routeOf = (host: HostConfig): Route => {
-    const appOptions = { host: host.name, report, answer };
-    const { handler } = host;
+  const appOf = (handler: HostHandler, host: string): App => {
+    const appOptions = { host, report, answer };
     switch (handler.kind) {
-      case "backend": {
-        const app = backendApp(proxyHandler(proxying, handler.backend), handler.use, appOptions);
-        return { host: host.name, app };
-      }
+      case "backend":
+        return backendApp(proxyHandler(proxying, handler.backend), handler.use, appOptions);
       case "app":
         prepareApp(handler.app, appOptions);
-        return { host: host.name, app: handler.app };
+        return handler.app;
       default:
         return handler satisfies never;
     }
   };
+  const routeOf = ({ name, handler, hsts, clientAuth }: HostConfig): Route => ({
+    host: name,
+    app: withHsts(appOf(handler, name), hsts),
+    clientAuth: clientAuth && (clientAuth.required ? "required" : "optional"),
+  });
   const tableOf = ({ hosts }: ResolvedConfig): RouteTable =>
     createRouteTable([...hosts.values()].map(routeOf));
   let routes = tableOf(config);
@@ -174,6 +180,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     onOffence: (reason: string) => offences.inc({ reason }),
   };
 
+  const clientCa = (name: string): string | undefined => current.hosts.get(name)?.clientAuth?.ca;
   const placeholder = await createPlaceholder(clock);
   resolver.setPlaceholder(placeholder);
   const opened: { stop(): void }[] = [];
@@ -195,8 +202,11 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
         ...common,
         address: config.listen.https,
         onExchange,
+        protocol,
+        handshakeTimeoutMs: config.limits.headTimeoutMs + (config.onDemand?.handshakeWaitMs ?? 0),
         secureContext: (name) => resolver.secureContext(name),
-        placeholder: { key: placeholder.key, cert: placeholder.chain },
+        placeholder,
+        clientAuth: asksClients(config) ? { ca: clientCa, pair: (name) => resolver.bundle(name) } : undefined,
         authorize: (serverName, authority) => serverName === "" || hostOf(authority) === serverName,
         onHandshakeError: (reason) => handshakeErrors.inc({ reason }),
       }),
@@ -222,6 +232,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
         fail,
       }),
     );
+    await resolved;
     // After the listeners, as the CA will knock on port 80 as soon as something is ordered.
     await certificates.start();
   } catch (thrown) {
@@ -266,10 +277,16 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     addresses,
     async reload(next) {
       refuseChange(current, next);
+      if (asksClients(next) && !https.asksClients)
+        throw new EdgeError(
+          "CONFIG_INVALID",
+          "hosts: the first clientAuth takes a restart; the running config is kept",
+          { source: "operator" },
+        );
       // Built before anything changes: a route that cannot be made leaves everything as it was.
       const table = tableOf(next);
       const nextTrust = createTrust(next.trustedProxies);
-      proxying.backends.update(next.backends);
+      await proxying.backends.update(next.backends, next.dns);
       current = next;
       trust = nextTrust;
       routes = table;
@@ -279,6 +296,10 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     drain: () => (draining ??= drain()),
     close: () => (closing ??= close()),
   };
+}
+
+function asksClients({ hosts }: ResolvedConfig): boolean {
+  return [...hosts.values()].some(({ clientAuth }) => clientAuth !== undefined);
 }
 
 function backendView({ pool }: Backend): BackendView {
@@ -294,7 +315,7 @@ function backendView({ pool }: Backend): BackendView {
 
 /** Sockets, folders and accounts are opened once; changing them needs a new process. */
 function refuseChange(before: ResolvedConfig, after: ResolvedConfig): void {
-  const fixed = ["listen", "storage", "location", "acme"] as const;
+  const fixed = ["listen", "storage", "location", "acme", "tls"] as const;
   for (const field of fixed) {
     if (JSON.stringify(before[field]) === JSON.stringify(after[field])) continue;
     throw new EdgeError("CONFIG_INVALID", `${field}: a change takes a restart; the running config is kept`, {

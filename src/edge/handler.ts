@@ -7,6 +7,7 @@ import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Proxying } from "./proxying.ts";
 import { EdgeRequest } from "./request-context.ts";
+import { clientAuthError } from "./route-auth.ts";
 import { hostOf, type RouteTable } from "./routes.ts";
 import type { Trust } from "./trust.ts";
 
@@ -63,14 +64,14 @@ export function createHandler(options: HandlerOptions): (exchange: Exchange) => 
 
   const ended = (request: EdgeRequest, error: EdgeError | undefined): void => {
     inFlight--;
-    const { exchange, host } = request;
+    const { exchange, label } = request;
     const tookMs = clock.now() - request.startedAt;
     // 499 is nginx's word for a client that left before it was answered.
     const status = exchange.status || (error ? 499 : 0);
-    const known = countsOf(host);
+    const known = countsOf(label);
     let counter = known.byStatus[status];
     if (!counter) {
-      counter = requests.labels(host, String(status));
+      counter = requests.labels(label, String(status));
       known.byStatus[status] = counter;
     }
     counter.inc();
@@ -115,6 +116,7 @@ export function createHandler(options: HandlerOptions): (exchange: Exchange) => 
       clock.now(),
       options.trust(),
       options.proxying,
+      route?.label,
     );
     inFlight++;
     exchange.onClose((error) => ended(request, error));
@@ -128,6 +130,8 @@ export function createHandler(options: HandlerOptions): (exchange: Exchange) => 
         }),
       );
     }
+    const stranger = clientAuthError(route, exchange);
+    if (stranger) return failed(request, stranger);
     try {
       const webRequest = lazyRequest(exchange);
       setRequestContext(webRequest, request);

@@ -1,7 +1,7 @@
 /** One request as middleware, the proxy and the access log know it. Fields that cost something are made when asked for. */
 import { randomBytes } from "node:crypto";
 import type { RequestContext } from "../exchange/context.ts";
-import type { Exchange } from "../exchange/exchange.ts";
+import type { ClientCertificate, Exchange } from "../exchange/exchange.ts";
 import { getHeader } from "../exchange/headers.ts";
 import type { Proxying } from "./proxying.ts";
 import { clientAddress, type Trust } from "./trust.ts";
@@ -19,6 +19,8 @@ export class EdgeRequest implements RequestContext {
   readonly startedAt: number;
   /** How handlers reach the backends of the edge that this request came in by. */
   readonly proxying: Proxying;
+  /** The host in metrics. */
+  readonly label: string;
   readonly #trust: Trust;
   #requestId: string | undefined;
   #clientAddress: string | undefined;
@@ -36,6 +38,7 @@ export class EdgeRequest implements RequestContext {
     startedAt: number,
     trust: Trust,
     proxying: Proxying,
+    label: string = host,
   ) {
     this.exchange = exchange;
     this.host = host;
@@ -43,6 +46,7 @@ export class EdgeRequest implements RequestContext {
     this.startedAt = startedAt;
     this.#trust = trust;
     this.proxying = proxying;
+    this.label = label;
   }
 
   get peerTrusted(): boolean {
@@ -64,6 +68,10 @@ export class EdgeRequest implements RequestContext {
       ? clientAddress(this.exchange.head, this.exchange.connection, this.#trust)
       : this.exchange.connection.remoteAddress;
     return this.#clientAddress;
+  }
+
+  get clientCertificate(): ClientCertificate | undefined {
+    return this.exchange.connection.tls?.clientAuth?.certificate;
   }
 
   get tlsVersion(): string | undefined {

@@ -8,6 +8,10 @@ export interface Route {
   /** Lower-case A-label. */
   readonly host: string;
   readonly app: App;
+  /** Whether clients show a certificate; undefined where they are not asked. */
+  readonly clientAuth?: "required" | "optional" | undefined;
+  /** For metrics; hosts that are many share one. @default the host */
+  readonly label?: string;
 }
 
 export interface RouteTable {
@@ -25,12 +29,21 @@ export function hostOf(authority: string): string {
   return host;
 }
 
-export function createRouteTable(routes: Iterable<Route>): RouteTable {
+export function createRouteTable(
+  routes: Iterable<Route>,
+  /** The route of a host that is in none of these, such as one on demand. */
+  other: (host: string) => Route | undefined = () => undefined,
+): RouteTable {
   const byHost = new Map<string, Route>();
   for (const route of routes) byHost.set(route.host, route);
   return {
     hosts: new Set(byHost.keys()),
     // Most clients send the name just as it is configured: one lookup, no normalising.
-    find: (authority) => byHost.get(authority) ?? byHost.get(hostOf(authority)),
+    find(authority) {
+      const exact = byHost.get(authority);
+      if (exact) return exact;
+      const host = hostOf(authority);
+      return byHost.get(host) ?? other(host);
+    },
   };
 }

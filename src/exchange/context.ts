@@ -1,5 +1,5 @@
 /** What middleware knows of a request: `c.var.edge`. */
-import type { Exchange } from "./exchange.ts";
+import type { ClientCertificate, Exchange } from "./exchange.ts";
 
 /** @example `app.use((c, next) => (c.var.edge.tlsVersion ? next() : c.text("use HTTPS", 403)))` */
 export interface EdgeContext {
@@ -13,6 +13,8 @@ export interface EdgeContext {
   readonly clientAddress: string;
   /** "TLSv1.3", or undefined on a plain connection. */
   readonly tlsVersion: string | undefined;
+  /** Whom the client proved to be, where the host has `clientAuth` and the client showed a certificate. */
+  readonly clientCertificate?: ClientCertificate | undefined;
   /** The id of the server that answered, once one was chosen. */
   readonly server: string | undefined;
   /** How often the request was sent to a server. */

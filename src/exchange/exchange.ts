@@ -20,7 +20,34 @@ export interface DownstreamConnection {
     readonly serverName: string;
     readonly alpn: string;
     readonly cipher: string;
+    /** Set where the client was asked for a certificate. */
+    readonly clientAuth?: ClientAuthState | undefined;
   };
+}
+
+/** What came of asking a client for a certificate. */
+export interface ClientAuthState {
+  /** The host that asked; the connection is good for no other. */
+  readonly host: string;
+  /** Undefined where none was shown, or one that is not believed. */
+  readonly certificate: ClientCertificate | undefined;
+  /** Why the one that was shown is not believed. */
+  readonly refused: string | undefined;
+}
+
+/** A client's certificate, verified against the host's authorities. */
+export interface ClientCertificate {
+  /** "CN=alice, O=Example". */
+  readonly subject: string;
+  readonly issuer: string;
+  /** Subject alternative names, each with its kind: "DNS:a.example.com", "email:alice@example.com". */
+  readonly names: readonly string[];
+  /** Hexadecimal, lower case. */
+  readonly serial: string;
+  /** SHA-256, "AB:CD:…". */
+  readonly fingerprint256: string;
+  /** Wall time in milliseconds. */
+  readonly notAfter: number;
 }
 
 /**

@@ -27,6 +27,8 @@ export interface Resolver {
 export interface ResolverOptions {
   /** TLS contexts kept ready; one takes some 20 KiB and is made anew in less than a millisecond. @default 10_000 */
   maxContexts?: number;
+  /** @default "TLSv1.2" */
+  minVersion?: "TLSv1.2" | "TLSv1.3";
 }
 
 interface Entry {
@@ -36,7 +38,10 @@ interface Entry {
   ordered: boolean;
 }
 
-export function createResolver({ maxContexts = 10_000 }: ResolverOptions = {}): Resolver {
+export function createResolver({
+  maxContexts = 10_000,
+  minVersion = "TLSv1.2",
+}: ResolverOptions = {}): Resolver {
   const entries = new Map<string, Entry>();
   /** By hash of the bundle, so that a new certificate never meets an old context. */
   const contexts = new LRUCache<string, SecureContext>({ max: maxContexts });
@@ -45,7 +50,7 @@ export function createResolver({ maxContexts = 10_000 }: ResolverOptions = {}): 
   const contextOf = (hash: string, bundle: Bundle): SecureContext => {
     let context = contexts.get(hash);
     if (!context) {
-      context = secureContextOf(bundle);
+      context = secureContextOf(bundle, minVersion);
       contexts.set(hash, context);
     }
     return context;
@@ -90,7 +95,7 @@ export function createResolver({ maxContexts = 10_000 }: ResolverOptions = {}): 
     },
     placeholderContext: () => placeholder,
     setPlaceholder(pair) {
-      placeholder = secureContextOf(pair);
+      placeholder = secureContextOf(pair, minVersion);
     },
   };
 }
@@ -101,8 +106,8 @@ export function normalizeName(name: string): string {
   return lower.endsWith(".") ? lower.slice(0, -1) : lower;
 }
 
-function secureContextOf({ key, chain }: KeyPair): SecureContext {
-  return createSecureContext({ key, cert: chain, minVersion: "TLSv1.2" });
+function secureContextOf({ key, chain }: KeyPair, minVersion: "TLSv1.2" | "TLSv1.3"): SecureContext {
+  return createSecureContext({ key, cert: chain, minVersion });
 }
 
 function hashOf({ key, chain }: KeyPair): string {

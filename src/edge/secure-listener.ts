@@ -1,0 +1,169 @@
+/** Port 443: TLS, then HTTP/2 or HTTP/1.1 as ALPN says. */
+import net from "node:net";
+import tls from "node:tls";
+import type { ClientAuthState } from "../exchange/exchange.ts";
+import { boundReading } from "../runtime.ts";
+import type { KeyPair } from "../tls/bundle.ts";
+import { createIdentify, type Identify } from "../tls/client-auth.ts";
+import type { ProtocolOptions } from "../tls/profile.ts";
+import { normalizeName } from "../tls/resolver.ts";
+import { peekServerName } from "./hello.ts";
+import { listen, stopListening } from "./listen.ts";
+import { describe, type Listener, type ListenerOptions, serve } from "./listeners.ts";
+
+type Context = tls.SecureContext | undefined;
+
+export interface SecureListenerOptions extends ListenerOptions {
+  readonly protocol: ProtocolOptions;
+  /** From connecting to the end of the handshake. */
+  readonly handshakeTimeoutMs: number;
+  /** The context for a server name in lower case, or undefined to refuse the handshake. Never rejects. */
+  secureContext(serverName: string): Context | Promise<Context>;
+  /** Shown to clients that send no server name. */
+  readonly placeholder: KeyPair;
+  /** Undefined where no host asks for client certificates. */
+  readonly clientAuth: ClientAuthSource | undefined;
+  /** Whether a connection made for `serverName` may ask for `authority`; otherwise 421. */
+  authorize(serverName: string, authority: string): boolean;
+  onHandshakeError(reason: string): void;
+}
+
+export interface ClientAuthSource {
+  /** PEM of the authorities that a host trusts; undefined where it asks for no certificate. */
+  ca(serverName: string): string | undefined;
+  /** What such a host shows of its own. */
+  pair(serverName: string): KeyPair | undefined;
+}
+
+export interface SecureListener extends Listener {
+  /** Whether hosts may begin to ask for client certificates. */
+  readonly asksClients: boolean;
+  /** 48 bytes. Not for connections with client certificates, which keep to themselves. */
+  setTicketKeys(keys: Buffer): void;
+}
+
+/** What a TLS socket can tell, read when asked for: the cipher of most connections never is. */
+class TlsFacts {
+  readonly #socket: tls.TLSSocket;
+  readonly serverName: string;
+  readonly alpn: string;
+  readonly clientAuth: ClientAuthState | undefined;
+
+  constructor(socket: tls.TLSSocket, clientAuth: ClientAuthState | undefined) {
+    this.#socket = socket;
+    // A resumed TLS 1.2 session has no name in Node.
+    const { servername, alpnProtocol } = socket as { servername?: unknown; alpnProtocol?: unknown };
+    this.serverName = clientAuth?.host ?? (typeof servername === "string" ? normalizeName(servername) : "");
+    this.alpn = typeof alpnProtocol === "string" ? alpnProtocol : "";
+    this.clientAuth = clientAuth;
+  }
+
+  get version(): string {
+    return this.#socket.getProtocol() ?? "";
+  }
+
+  get cipher(): string {
+    return this.#socket.getCipher()?.name ?? "";
+  }
+}
+
+/** Opens it, on any of the three runtimes by `node:tls` alone. */
+export async function openSecureListener(options: SecureListenerOptions): Promise<SecureListener> {
+  const { clock, clientAuth, placeholder, protocol } = options;
+  const common = {
+    ALPNProtocols: ["h2", "http/1.1"],
+    ...protocol,
+    handshakeTimeout: options.handshakeTimeoutMs,
+    allowHalfOpen: true,
+    noDelay: true,
+  };
+
+  const accept = (server: tls.Server, host?: string, identify?: Identify): void => {
+    server.on("secureConnection", (socket: tls.TLSSocket) => {
+      boundReading(socket);
+      const state = host !== undefined && identify ? { host, ...identify(socket) } : undefined;
+      const facts = new TlsFacts(socket, state);
+      serve(options, socket, describe(socket, facts), (authority) =>
+        options.authorize(facts.serverName, authority),
+      );
+    });
+    server.on("tlsClientError", (error: NodeJS.ErrnoException, socket: tls.TLSSocket) => {
+      options.onHandshakeError(error.code ?? "unknown");
+      socket.destroy();
+    });
+  };
+
+  const server = tls.createServer({
+    ...common,
+    // Node makes one of the command line otherwise, and two processes could not resume each other's sessions.
+    sessionIdContext: "skerry",
+    key: placeholder.key,
+    cert: placeholder.chain,
+    SNICallback(name, done) {
+      const serverName = normalizeName(name);
+      // Deno 2.9 asks even where the client sent no name; no context then means the server's own, the placeholder.
+      if (serverName === "") return done(null);
+      const settle = (context: Context): void => {
+        if (context) done(null, context);
+        else done(new Error(`no certificate is configured for "${serverName}"`));
+      };
+      const context = options.secureContext(serverName);
+      if (context instanceof Promise) context.then(settle, () => settle(undefined));
+      else settle(context);
+    },
+  });
+  accept(server);
+
+  /**
+   * A host that asks for client certificates has a TLS server of its own, which never listens: whom to ask has to be known
+   * before the handshake, and the runtimes' SNICallback cannot tell it. So sessions of one such host are of no use
+   * at another, either.
+   */
+  const asking = new Map<string, { made: string; server: tls.Server }>();
+  const askingServer = (host: string): tls.Server | undefined => {
+    const ca = clientAuth?.ca(host);
+    if (ca === undefined) {
+      asking.delete(host);
+      return undefined;
+    }
+    const { key, chain } = clientAuth?.pair(host) ?? placeholder;
+    const made = `${ca}\n${chain}\n${key}`;
+    const known = asking.get(host);
+    if (known?.made === made) return known.server;
+    const fresh = tls.createServer({
+      ...common,
+      key,
+      cert: chain,
+      ca,
+      requestCert: true,
+      // Refused by the handler, with an answer that says why, as a handshake in TLS 1.3 could not.
+      rejectUnauthorized: false,
+    });
+    accept(
+      fresh,
+      host,
+      createIdentify(() => clock.wall()),
+    );
+    asking.set(host, { made, server: fresh });
+    return fresh;
+  };
+
+  const front = clientAuth
+    ? net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
+        peekServerName(socket, { clock, timeoutMs: options.handshakeTimeoutMs }, (name) => {
+          const host = normalizeName(name);
+          (askingServer(host) ?? server).emit("connection", socket);
+        }),
+      )
+    : server;
+
+  const address = await listen(front, options.address, "listen.https");
+  // Set after binding, as failures to bind are the caller's; later ones (EMFILE on accept) pass and the next accept works.
+  front.on("error", (error: NodeJS.ErrnoException) => options.onHandshakeError(error.code ?? "listener"));
+  return {
+    address,
+    asksClients: clientAuth !== undefined,
+    stop: () => stopListening(front),
+    setTicketKeys: (keys) => server.setTicketKeys(keys),
+  };
+}
