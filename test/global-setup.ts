@@ -10,6 +10,7 @@ import { delimiter, join } from "node:path";
 const PROGRAMS: Readonly<Record<string, string>> = {
   pebble: "pebble",
   "pebble-challtestsrv": "pebble",
+  knotd: "knot",
   nginx: "nginx",
   curl: "curl",
   openssl: "openssl",

@@ -17,6 +17,8 @@ export interface PebbleOptions {
   eab?: Readonly<Record<string, string>>;
   /** Domains that are refused. */
   blocked?: readonly string[];
+  /** Asked by the validator instead of one that says 127.0.0.1 to every question: "127.0.0.1:53535". */
+  dnsServer?: string;
   /** More of Pebble's settings (PEBBLE_WFE_NONCEREJECT=50). Sleeps, refused nonces and reused authorizations are off. */
   env?: Readonly<Record<string, string>>;
 }
@@ -94,7 +96,13 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
   const start = async (): Promise<void> => {
     output = "";
     const defaults = { PEBBLE_VA_NOSLEEP: "1", PEBBLE_WFE_NONCEREJECT: "0", PEBBLE_AUTHZREUSE: "0" };
-    const args = ["-config", configPath, "-strict=false", "-dnsserver", `127.0.0.1:${dnsPort}`];
+    const args = [
+      "-config",
+      configPath,
+      "-strict=false",
+      "-dnsserver",
+      options.dnsServer ?? `127.0.0.1:${dnsPort}`,
+    ];
     pebble = run("pebble", args, { ...defaults, ...options.env });
     for (let tries = 0; ; tries++) {
       try {
