@@ -15,6 +15,15 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   curl: "curl",
   openssl: "openssl",
   nghttp: "nghttp2-client",
+  h2load: "nghttp2-client",
+  chromium: "chromium",
+  python3: "python3",
+};
+
+/** What has no program of its own: a file, whose package brings it. Debian's Python finds these in their fixed place. */
+const FILES: Readonly<Record<string, string>> = {
+  "/usr/lib/python3/dist-packages/grpc/__init__.py": "python3-grpcio",
+  "/usr/lib/python3/dist-packages/hpack/__init__.py": "python3-hpack",
 };
 
 /** Debian keeps daemons out of the PATH of ordinary users. */
@@ -32,8 +41,9 @@ function present(program: string): boolean {
 }
 
 function missingPackages(): string[] {
-  const missing = Object.entries(PROGRAMS).filter(([program]) => !present(program));
-  return [...new Set(missing.map(([, name]) => name))];
+  const programs = Object.entries(PROGRAMS).filter(([program]) => !present(program));
+  const files = Object.entries(FILES).filter(([file]) => !existsSync(file));
+  return [...new Set([...programs, ...files].map(([, name]) => name))];
 }
 
 /** Installs packages without starting the services in them: dpkg asks policy-rc.d, and 101 means "no". */
