@@ -1,11 +1,14 @@
 /** The pools of an edge, one per backend; a reload changes their members and keeps load and health of those that stay. */
-import type { Clock, Random } from "../clock.ts";
-import type { BackendConfig, ServerConfig } from "../config/config.ts";
+import { type Clock, type Random, sleep } from "../clock.ts";
+import type { BackendConfig, DnsConfig, ServerConfig } from "../config/config.ts";
 import type { Transport } from "../exchange/dispatch.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
-import { type Probe, startHealthChecks } from "../upstream/health.ts";
+import type { CheckServer, FixedServer } from "../proxy/probe.ts";
+import { type Following, followServers } from "../upstream/following.ts";
+import { startHealthChecks } from "../upstream/health.ts";
 import { startLagMonitor } from "../upstream/lag.ts";
+import { createNames, type Resolve } from "../upstream/names.ts";
 import { createPool, type Pool } from "../upstream/pool.ts";
 
 export interface BackendsOptions {
@@ -16,7 +19,9 @@ export interface BackendsOptions {
   /** How a fixed server is reached. */
   transport(server: ServerConfig, backend: BackendConfig): Transport;
   /** How a server's health is asked. */
-  readonly probe: Probe;
+  readonly check: CheckServer;
+  /** How names are resolved; `servers` are those of the config as it is then. */
+  resolve(servers: () => readonly string[]): Resolve;
 }
 
 export interface Backend {
@@ -27,32 +32,56 @@ export interface Backend {
 export interface Backends {
   get(name: string): Backend | undefined;
   all(): readonly Backend[];
-  /** Makes the backends be these. */
-  update(configs: ReadonlyMap<string, BackendConfig>): void;
+  /**
+   * Makes the backends be these. Resolves when the names of their servers are known, or have had their time; until then
+   * a backend goes on with what it had.
+   * @param dns - left out, it stays as it was
+   */
+  update(configs: ReadonlyMap<string, BackendConfig>, dns?: DnsConfig): Promise<void>;
   close(): Promise<void>;
 }
 
 interface Running extends Backend {
   config: BackendConfig;
   checks: { stop(): void } | undefined;
-  /** What health and transports were made from: servers are made anew when these change. */
+  /** What the checks were made from. */
+  health: string;
+  /** What transports were made from: servers are made anew when this changes. */
   ways: string;
+  following: Following | undefined;
+  /** Those of the config before, for as long as names of the new one are not known. */
+  previous: Following | undefined;
+  /** What the fixed members were made from, by id. */
+  fixed: Map<string, FixedServer>;
 }
 
+/** How long a start or a reload waits for names. */
+const RESOLVE_WAIT_MS = 3000;
+
 /** What decides how a backend's servers are reached; a change of it replaces their transports. */
-function waysOf({
-  connectTimeoutMs,
-  responseTimeoutMs,
-  maxIdleConnections,
-  maxConnections,
-  idleTimeoutMs,
-}: BackendConfig): string {
-  return [connectTimeoutMs, responseTimeoutMs, maxIdleConnections, maxConnections, idleTimeoutMs].join();
+function waysOf(config: BackendConfig): string {
+  const { connectTimeoutMs, responseTimeoutMs, bodyTimeoutMs, totalTimeoutMs } = config;
+  const { tls, maxIdleConnections, maxConnections, idleTimeoutMs } = config;
+  return JSON.stringify([
+    ...[connectTimeoutMs, responseTimeoutMs, bodyTimeoutMs, totalTimeoutMs],
+    ...[tls, maxIdleConnections, maxConnections, idleTimeoutMs],
+  ]);
 }
 
 export function createBackends(options: BackendsOptions): Backends {
   const { clock, random, log, metrics } = options;
   const running = new Map<string, Running>();
+  let dns: DnsConfig = { servers: [], minTtlMs: 1000, maxTtlMs: 60_000, keepStaleMs: 300_000 };
+  const failures = metrics.counter("skerry_dns_failures_total", "Names that could not be resolved.", [
+    "name",
+  ]);
+  const names = createNames({
+    clock,
+    log,
+    resolve: options.resolve(() => dns.servers),
+    bounds: () => dns,
+    onFailure: (name) => failures.inc({ name }),
+  });
   const lag = startLagMonitor(clock);
 
   metrics.gauge(
@@ -97,7 +126,20 @@ export function createBackends(options: BackendsOptions): Backends {
       else if (event.kind === "unhealthy") log.warn("server.unhealthy", fields);
       else log.info(`server.${event.kind}`, fields);
     });
-    return { config, pool, checks: undefined, ways: "" };
+    const backend: Running = {
+      config,
+      pool,
+      checks: undefined,
+      health: "",
+      ways: "",
+      following: undefined,
+      previous: undefined,
+      fixed: new Map(),
+    };
+    pool.watch(({ kind }) => {
+      if (kind === "ejected" || kind === "unhealthy") backend.following?.hurry();
+    });
+    return backend;
   };
 
   const closeAll = (transports: Iterable<Transport>): void => {
@@ -107,49 +149,97 @@ export function createBackends(options: BackendsOptions): Backends {
         .catch((error: unknown) => log.warn("server.close_failed", { message: String(error) }));
   };
 
-  const apply = (backend: Running, config: BackendConfig): void => {
-    const ways = waysOf(config);
-    // Servers whose ways changed are other servers: new ids would hide them from operators, so they leave and join.
-    const left = ways === backend.ways ? [] : backend.pool.update([]);
-    backend.ways = ways;
-    backend.config = config;
-    backend.pool.configure(config.balancing);
-    const gone = backend.pool.update(
-      config.servers.map((server) => ({
+  /** Brings the members in line with the config and what its names stand for. */
+  const refresh = (backend: Running): void => {
+    const { config, pool, following, previous } = backend;
+    const servers = [...(previous?.current() ?? []), ...(following?.current() ?? [])];
+    backend.fixed = new Map(servers.map((server) => [server.id, { server, backend: config }]));
+    const gone = pool.update(
+      [...backend.fixed.values()].map(({ server }) => ({
         id: server.id,
         weight: server.weight,
         transport: () => options.transport(server, config),
       })),
     );
-    closeAll([...left, ...gone].map(({ transport }) => transport));
+    closeAll(gone.map(({ transport }) => transport));
+  };
+
+  const stopFollowing = (backend: Running): void => {
+    backend.previous?.stop();
+    backend.following?.stop();
+    backend.previous = backend.following = undefined;
+  };
+
+  const checkAnew = (backend: Running): void => {
+    const { health } = backend.config;
+    const wanted = JSON.stringify(health);
+    if (wanted === backend.health) return;
+    backend.health = wanted;
     backend.checks?.stop();
-    backend.checks = config.health
-      ? startHealthChecks(config.health, { pool: backend.pool, probe: options.probe, clock, random })
-      : undefined;
+    backend.checks =
+      health &&
+      startHealthChecks(health, {
+        pool: backend.pool,
+        probe: (server, check) => options.check(server, check, backend.fixed.get(server.id)),
+        clock,
+        random,
+      });
+  };
+
+  const apply = (backend: Running, config: BackendConfig): Promise<unknown> => {
+    const ways = waysOf(config);
+    // Servers whose ways changed are other servers: new ids would hide them from operators, so they leave and join.
+    if (ways !== backend.ways) closeAll(backend.pool.update([]).map(({ transport }) => transport));
+    backend.ways = ways;
+    backend.config = config;
+    backend.pool.configure(config.balancing);
+    checkAnew(backend);
+    const before = backend.following;
+    const following = followServers(config.servers, names, () => refresh(backend));
+    backend.previous?.stop();
+    backend.previous = before;
+    backend.following = following;
+    refresh(backend);
+    return following.ready.then(() => {
+      if (backend.following !== following) return;
+      backend.previous?.stop();
+      backend.previous = undefined;
+      refresh(backend);
+    });
   };
 
   return {
     get: (name) => running.get(name),
     all: () => [...running.values()],
-    update(configs) {
+    async update(configs, nextDns = dns) {
+      dns = nextDns;
       for (const [name, backend] of running) {
         if (configs.has(name)) continue;
         running.delete(name);
         backend.checks?.stop();
+        stopFollowing(backend);
         closeAll(backend.pool.update([]).map(({ transport }) => transport));
       }
+      const ready: Promise<unknown>[] = [];
       for (const [name, config] of configs) {
         let backend = running.get(name);
         if (!backend) {
           backend = start(config);
           running.set(name, backend);
         }
-        apply(backend, config);
+        ready.push(apply(backend, config));
       }
+      const waited = new AbortController();
+      const late = sleep(clock, RESOLVE_WAIT_MS, waited.signal).catch(() => {}); // Nobody waits any more.
+      await Promise.race([Promise.all(ready), late]);
+      waited.abort();
     },
     async close() {
       lag.stop();
-      for (const { checks } of running.values()) checks?.stop();
+      for (const backend of running.values()) {
+        backend.checks?.stop();
+        stopFollowing(backend);
+      }
       const transports = [...running.values()].flatMap(({ pool }) => pool.update([]));
       await Promise.all(transports.map(({ transport }) => transport.close()));
     },

@@ -7,7 +7,8 @@ import { contextOf } from "../exchange/web-request.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { createForwarder } from "../proxy/forward.ts";
-import { probeByDispatch } from "../proxy/probe.ts";
+import { createCheck } from "../proxy/probe.ts";
+import { createResolve } from "../proxy/resolve-dns.ts";
 import { transportFor } from "../proxy/transport.ts";
 import { type Backends, createBackends } from "./backends.ts";
 import { EdgeRequest } from "./request-context.ts";
@@ -28,7 +29,8 @@ export function createProxying(parts: {
   const backends = createBackends({
     ...parts,
     transport: (server, backend) => transportFor(server, backend, parts),
-    probe: probeByDispatch(parts.clock),
+    check: createCheck(parts),
+    resolve: (servers) => createResolve({ clock: parts.clock, servers }),
   });
   return {
     backends,

@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from "vitest";
+import type { HealthConfig } from "../../src/config/config.ts";
 import { startHealthChecks } from "../../src/upstream/health.ts";
 import { createPool, type Pool } from "../../src/upstream/pool.ts";
 import { type ManualClock, manualClock, noTransport, seeded } from "./support.ts";
@@ -9,6 +10,34 @@ let well: Record<string, boolean | "throws">;
 let asked: string[];
 let checks: { stop(): void };
 
+const options: HealthConfig = {
+  tcp: false,
+  path: "/healthz",
+  statuses: [[200, 399]],
+  body: undefined,
+  startUnhealthy: false,
+  intervalMs: 1000,
+  timeoutMs: 200,
+  rise: 2,
+  fall: 3,
+};
+
+function start(changes: Partial<HealthConfig> = {}): { stop(): void } {
+  return startHealthChecks(
+    { ...options, ...changes },
+    {
+      pool,
+      clock,
+      random: () => 0.5,
+      probe: (server, { path, timeoutMs }) => {
+        asked.push(`${server.id} ${path} ${timeoutMs}`);
+        const answer = well[server.id];
+        return answer === "throws" ? Promise.reject(new Error("no")) : Promise.resolve(answer === true);
+      },
+    },
+  );
+}
+
 beforeEach(() => {
   clock = manualClock();
   pool = createPool("web", { clock, random: seeded(1) });
@@ -16,19 +45,7 @@ beforeEach(() => {
   asked = [];
   pool.add({ id: "a", transport: noTransport });
   pool.add({ id: "b", transport: noTransport });
-  checks = startHealthChecks(
-    { path: "/healthz", intervalMs: 1000, timeoutMs: 200, rise: 2, fall: 3 },
-    {
-      pool,
-      clock,
-      random: () => 0.5,
-      probe: (server, path, timeoutMs) => {
-        asked.push(`${server.id} ${path} ${timeoutMs}`);
-        const answer = well[server.id];
-        return answer === "throws" ? Promise.reject(new Error("no")) : Promise.resolve(answer === true);
-      },
-    },
-  );
+  checks = start();
 });
 
 /** Lets the answers of a round arrive, then begins the next. */
@@ -91,4 +108,36 @@ test("good answers end an ejection", async () => {
   expect(a!.state).toBe("ejected");
   await rounds(2);
   expect(a!.state).toBe("available");
+});
+
+test("the first check of a server that joins decides alone", async () => {
+  well.c = false;
+  pool.add({ id: "c", transport: noTransport });
+  expect(state("c")).toBe("available");
+  await rounds(0);
+  expect(state("c")).toBe("unhealthy");
+  well.c = true;
+  await rounds(1);
+  expect(state("c")).toBe("unhealthy");
+  await rounds(1);
+  expect(state("c")).toBe("available");
+});
+
+test("a server that was there when checks began is not judged by its first answer alone", async () => {
+  checks.stop();
+  well.a = false;
+  checks = start();
+  await rounds(0);
+  expect(state("a")).toBe("available");
+});
+
+test("with startUnhealthy, a server that joins is out until its first good answer", async () => {
+  checks.stop();
+  checks = start({ startUnhealthy: true });
+  expect(state("a")).toBe("available");
+  well.c = true;
+  pool.add({ id: "c", transport: noTransport });
+  expect(state("c")).toBe("unhealthy");
+  await rounds(0);
+  expect(state("c")).toBe("available");
 });
