@@ -33,6 +33,7 @@ export type ErrorCode =
   // upstream
   | "NO_BACKEND"
   | "NO_SERVER"
+  | "UPSTREAM_BUSY"
   | "UPSTREAM_CONNECT"
   | "UPSTREAM_REFUSED"
   | "UPSTREAM_RESET"

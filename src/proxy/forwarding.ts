@@ -16,6 +16,7 @@ import { clientHead, requestHeaders, responseHeaders } from "./headers.ts";
 import { LeasedBody } from "./leased-body.ts";
 import { outcomeOf } from "./outcome.ts";
 import { ReplayBody } from "./replay.ts";
+import { retryAfterMs } from "./retry-after.ts";
 import { isUpgrade, Upgrade } from "./upgrade.ts";
 import { acceptedFields, withKey } from "./websocket.ts";
 
@@ -51,6 +52,8 @@ export class Forwarding implements UpstreamRequest, ResponseHandler {
   private lease: Lease | undefined;
   private tried: Server[] | undefined;
   private cancel: ((error?: EdgeError) => void) | undefined;
+  /** Leaves the line before servers that are full. */
+  private leave: (() => void) | undefined;
   private startedAt = 0;
   /** An answer or a final error was given. */
   private done = false;
@@ -116,12 +119,32 @@ export class Forwarding implements UpstreamRequest, ResponseHandler {
     // The client may be gone already.
     if (this.done) return;
     const repeatable = isIdempotent(this.method) && this.protocol === undefined && this.replayable;
-    const lease = this.pool.lease(undefined, repeatable);
+    const { pool } = this;
+    const key = pool.keyOf?.(this.base, this.context.clientAddress);
+    const lease = pool.lease(undefined, repeatable, key);
     if (lease) this.send(lease);
     else {
-      const message = `backend "${this.pool.name}" has no server`;
-      this.fail(new EdgeError("NO_SERVER", message, { source: "upstream", status: 503 }));
+      this.leave = pool.waitForLease((later) => this.waited(later), undefined, repeatable, key);
+      if (!this.leave) this.fail(this.noRoom());
     }
+  }
+
+  /** The wait for a server with room is over: there is one, or it was in vain, and `error` is what remains to be said. */
+  private waited(lease: Lease | undefined, error?: EdgeError): void {
+    this.leave = undefined;
+    if (!lease) this.fail(error ?? this.noRoom());
+    else {
+      if (error) this.facts.retried.inc();
+      this.send(lease);
+    }
+  }
+
+  private noRoom(): EdgeError {
+    const { name } = this.pool;
+    const facts = { source: "upstream", status: 503 } as const;
+    return this.pool.members().length === 0
+      ? new EdgeError("NO_SERVER", `backend "${name}" has no server`, facts)
+      : new EdgeError("UPSTREAM_BUSY", `every server of backend "${name}" is full`, facts);
   }
 
   private send(lease: Lease): void {
@@ -181,6 +204,7 @@ export class Forwarding implements UpstreamRequest, ResponseHandler {
       this.refuse(new EdgeError("UPSTREAM_PROTOCOL", message, { source: "upstream", status: 502 }));
       return;
     }
+    lease.upgraded();
     const upgrade = new Upgrade(this.protocol ?? "", stream, lease);
     this.open = upgrade;
     this.answer.resolve(lazyResponse(responseHead(101, fields), undefined, upgrade));
@@ -195,10 +219,10 @@ export class Forwarding implements UpstreamRequest, ResponseHandler {
     if (next) {
       this.facts.retried.inc();
       this.send(next);
-    } else this.fail(error);
+    } else if (!this.leave) this.fail(error);
   }
 
-  /** A lease for the next attempt, where one is allowed and there is a server for it. */
+  /** A lease for the next attempt, where one is allowed and there is a server for it; waits where those are full. */
   private another(server: Server, error: EdgeError): Lease | undefined {
     const { pool, context } = this;
     const kind = retryKind(error, {
@@ -215,7 +239,13 @@ export class Forwarding implements UpstreamRequest, ResponseHandler {
     // Alone in its pool: a kept-alive connection that it closed, or one stream refused, is no reason to give up on it.
     // A server that cannot be reached, or took too long, would do so again.
     const maybeStale = error.code === "UPSTREAM_RESET" || error.code === "UPSTREAM_REFUSED";
-    return maybeStale && context.attempts === 1 ? pool.lease(undefined, false) : undefined;
+    const again = maybeStale && context.attempts === 1;
+    const same = again ? pool.lease(undefined, false) : undefined;
+    if (same) return same;
+    const waited = (lease: Lease | undefined): void => this.waited(lease, error);
+    this.leave = pool.waitForLease(waited, this.tried, false);
+    if (again) this.leave ??= pool.waitForLease(waited, undefined, false);
+    return undefined;
   }
 
   /** The head is here: returns the lease, or undefined where nobody waits for it. */
@@ -224,7 +254,7 @@ export class Forwarding implements UpstreamRequest, ResponseHandler {
     this.done = true;
     this.replay?.settle();
     const lease = this.lease!;
-    lease.answered(head.status);
+    lease.answered(head.status, retryAfterMs(head, this.clock));
     this.context.upstreamMs = this.clock.now() - this.startedAt;
     return lease;
   }
@@ -253,6 +283,7 @@ export class Forwarding implements UpstreamRequest, ResponseHandler {
       new EdgeError("CLIENT_CLOSED", "answered before the server did", { source: "downstream", status: 499 });
     this.done = true;
     this.cancel?.(reason);
+    this.leave?.();
     this.lease?.settle("abandoned");
     this.replay?.abandon(reason);
     this.refuse(reason);

@@ -36,6 +36,7 @@ const DETAILS: Partial<Record<ErrorCode, string>> = {
   UNKNOWN_HOST: "No site of this name is served here.",
   NO_BACKEND: "This site has nowhere to send the request yet.",
   NO_SERVER: "No server of this site is running right now. Please try again shortly.",
+  UPSTREAM_BUSY: "Every server of this site is busy right now. Please try again shortly.",
   UPSTREAM_CONNECT: "The site's server could not be reached. Please try again shortly.",
   UPSTREAM_REFUSED: "The site's server is not taking requests right now. Please try again shortly.",
   UPSTREAM_RESET: "The site's server broke off before it answered.",
