@@ -1,10 +1,11 @@
 /** The edge's account at a CA: one for the whole fleet, made once, kept in storage. */
-import { createHash, createPublicKey, generateKeyPair } from "node:crypto";
-import { promisify } from "node:util";
+import { createHash, createPublicKey } from "node:crypto";
 import type { AcmeConfig } from "../config/config.ts";
 import { EdgeError } from "../errors.ts";
+import type { Log } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Connection, connect } from "./acme.ts";
+import { newKey } from "./certificate-key.ts";
 import { problemOf } from "./problem.ts";
 import type { Transport } from "./transport.ts";
 
@@ -21,22 +22,25 @@ export interface AccountsOptions {
   storage: Storage;
   transport: Transport;
   wall: () => number;
+  log: Log;
   /** Told as soon as a key is known, before the CA is. */
   onThumbprint(thumbprint: string): void;
 }
+
+export type AccountLoss = "forgotten" | "closed";
 
 export interface Accounts {
   /** What storage holds, without asking the CA. */
   load(): Promise<Account | undefined>;
   /** The account, registered where it is not yet. */
   ensure(signal: AbortSignal): Promise<Account>;
-  /** The CA does not know `url`: registers the same key again. */
-  replace(url: string, signal: AbortSignal): Promise<Account>;
+  /** The CA no longer takes `lost`: one that it forgot registers with the same key, one that it closed with another. */
+  replace(lost: Account, why: AccountLoss, signal: AbortSignal): Promise<Account>;
   connect(account: Account, signal: AbortSignal): Connection;
 }
 
 export function createAccounts(options: AccountsOptions): Accounts {
-  const { issuerName, config, storage, transport, wall, onThumbprint } = options;
+  const { issuerName, config, storage, transport, wall, log, onThumbprint } = options;
   const storageKey = `accounts/${issuerName}/account`;
   let known: Account | undefined;
 
@@ -48,6 +52,22 @@ export function createAccounts(options: AccountsOptions): Accounts {
   const load = async (): Promise<Account | undefined> => {
     const bytes = await storage.load(storageKey);
     return bytes && remember(parseAccount(bytes, storageKey));
+  };
+  const setAside = async (bytes: Uint8Array, reason: string): Promise<void> => {
+    const aside = `set-aside/${storageKey}/${wall()}`;
+    log.error("account.set_aside", { issuer: issuerName, reason, setAside: aside });
+    await storage.store(aside, bytes);
+  };
+  /** As `load`, under the lock: a damaged account makes place for a new one, or no host would ever be renewed again. */
+  const loadOrRepair = async (): Promise<Account | undefined> => {
+    try {
+      return await load();
+    } catch (thrown) {
+      if (!(thrown instanceof EdgeError) || thrown.code !== "STORAGE_CORRUPT") throw thrown;
+      const bytes = await storage.load(storageKey);
+      if (bytes) await setAside(bytes, thrown.message);
+      return undefined;
+    }
   };
   const save = async (account: Account): Promise<Account> => {
     const value = JSON.stringify({ version: 1, directory: config.directory, ...account }, null, 1);
@@ -62,15 +82,25 @@ export function createAccounts(options: AccountsOptions): Accounts {
       transport,
       signal,
       wall,
+      eab: config.eab,
     });
 
-  const register = async (lost: string | undefined, signal: AbortSignal): Promise<Account> => {
+  const register = async (
+    lost: Account | undefined,
+    why: AccountLoss,
+    signal: AbortSignal,
+  ): Promise<Account> => {
     return storage.withLock(
       `account/${issuerName}`,
       async (held) => {
         // Another edge may have been first.
-        const stored = await load();
-        if (stored?.url !== undefined && stored.url !== lost) return stored;
+        let stored = await loadOrRepair();
+        if (stored?.url !== undefined && stored.url !== lost?.url) return stored;
+        if (stored && lost && why === "closed") {
+          const bytes = await storage.load(storageKey);
+          if (bytes) await setAside(bytes, "the CA has closed the account");
+          stored = undefined;
+        }
         // The key is stored before the CA sees it: an account whose key is lost could never be used again.
         const { key } = stored ?? (await save({ key: await newKey(), url: undefined }));
         const { client } = open({ key, url: undefined }, AbortSignal.any([signal, held]));
@@ -87,29 +117,28 @@ export function createAccounts(options: AccountsOptions): Accounts {
   return {
     load,
     async ensure(signal) {
-      const account = known ?? (await load());
-      return account?.url === undefined ? register(undefined, signal) : account;
+      // What is damaged is repaired under the lock.
+      const account = known ?? (await load().catch(() => undefined));
+      return account?.url === undefined ? register(undefined, "forgotten", signal) : account;
     },
-    replace: (url, signal) => register(url, signal),
+    replace: register,
     connect: open,
   };
 }
 
-/** Whether the CA says that it does not know the account. */
-export function isAccountLost(thrown: unknown): boolean {
-  return problemOf(thrown)?.type === "accountDoesNotExist";
+/** Whether the CA says, to a new order, that the account is none, or none any more. */
+export function accountLoss(thrown: unknown): AccountLoss | undefined {
+  const problem = problemOf(thrown);
+  if (problem?.type === "accountDoesNotExist") return "forgotten";
+  // RFC 8555 §7.3.6: requests of a deactivated account are refused so. A name is refused otherwise, or later.
+  if (problem?.type === "unauthorized" && /account/i.test(problem.detail)) return "closed";
+  return undefined;
 }
 
 /** RFC 7638 §3: SHA-256 of the public key's required members, in this order and without spaces. */
 export function thumbprintOf(key: string): string {
   const { crv, kty, x, y } = createPublicKey(key).export({ format: "jwk" });
   return createHash("sha256").update(JSON.stringify({ crv, kty, x, y })).digest("base64url");
-}
-
-/** A new P-256 key as PKCS#8 PEM, made off the event loop. */
-export async function newKey(): Promise<string> {
-  const { privateKey } = await promisify(generateKeyPair)("ec", { namedCurve: "P-256" });
-  return privateKey.export({ type: "pkcs8", format: "pem" }) as string;
 }
 
 function parseAccount(bytes: Uint8Array, storageKey: string): Account {

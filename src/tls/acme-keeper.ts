@@ -1,45 +1,60 @@
 /** Keeps one host's certificate fresh: loads it, obtains it, renews it, and when that fails goes on with what it has. */
 import type { Timer } from "../clock.ts";
+import type { KeyType } from "../config/config.ts";
 import { EdgeError, errorFields, messageOf } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { backoff, backoffAfterCrash, failureKind } from "./backoff.ts";
+import { type Limit, LimitReached } from "./books.ts";
 import { type Bundle, bundleOf } from "./bundle.ts";
-import { renewalTime } from "./certificate.ts";
-import type { IssuedCertificate, Issuer } from "./issuer.ts";
+import type { Desk, Placed } from "./desk.ts";
+import type { OrderWish } from "./issuer.ts";
 import {
+  type AttemptReason,
   type CertificateFailure,
   certificateState,
   createExpiryAlarm,
+  isEmergency,
   iso,
   type Keeper,
   type KeeperParts,
+  lifetimeLeft,
 } from "./keeper.ts";
+import { hostKey } from "./keys.ts";
 import { type Ledger, type LedgerEntry, reasonOf } from "./ledger.ts";
 import type { Limiter } from "./limiter.ts";
+import { problemOf } from "./problem.ts";
+import { createRenewal } from "./renewal.ts";
 import type { Vault } from "./vault.ts";
 
 export interface AcmeKeeperParts extends KeeperParts {
   storage: Storage;
   vault: Vault;
   ledger: Ledger;
-  /** Undefined where none is configured: what is stored is served, and nothing is ordered. */
-  issuer: Issuer | undefined;
+  /** Undefined where no CA is configured: what is stored is served, and nothing is ordered. */
+  desk: Desk | undefined;
+  /** Orders at once. */
   limiter: Limiter;
+  /** Questions about renewal at once. */
+  asking: Limiter;
+  /** What this host's certificate ought to be like, as configured now. */
+  wish(host: string): { readonly profile?: string | undefined; readonly keyType?: KeyType | undefined };
 }
 
 /** The longest that a keeper sleeps: then it looks for a peer's certificate, and for a clock that was set anew. */
 const LONGEST_SLEEP_MS = 3_600_000;
 
 export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
-  const { clock, random, log, meters, resolver, storage, vault, ledger, issuer, limiter } = parts;
+  const { clock, random, log, meters, resolver, storage, vault, ledger, desk, limiter } = parts;
   const alarm = createExpiryAlarm(host, parts);
   const stop = new AbortController();
   let bundle: Bundle | undefined;
+  /** Newer than what is served, but its validity has yet to begin. */
+  let held: Bundle | undefined;
   /** Obtained and served, but not stored yet. */
-  let unsaved: Bundle | undefined;
-  let renewAt = 0;
+  let unsaved: { readonly made: Bundle; readonly placed: Placed } | undefined;
   let failure: CertificateFailure | undefined;
-  /** Set after a failure. */
+  let limit: Limit | undefined;
+  /** Set after a failure, or by a limit. */
   let blockedUntil: number | undefined;
   /** In a row: those that the CA counts, and those that it does not. */
   let spentFailures = 0;
@@ -50,14 +65,32 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
   let running: Promise<void> | undefined;
   let forced = false;
 
-  const isDue = (): boolean => clock.wall() >= renewAt;
-  const lifetimeOf = ({ notBefore, notAfter }: Bundle): number => notAfter - notBefore;
+  const renewal = createRenewal(host, {
+    ...parts,
+    issuers: desk?.names ?? [],
+    ask: async ({ issuer }, ariId) =>
+      parts.asking.run(async () => desk?.renewalInfo(issuer, ariId, stop.signal), stop.signal),
+  });
+  const isDue = (): boolean => clock.wall() >= renewal.at();
+  /** The time by the CA's clock, where ours is known to be wrong. */
+  const trueTime = (): number => clock.wall() + (desk?.skewMs() ?? 0);
 
   const adopt = (
     offered: Bundle,
     event: "certificate.loaded" | "certificate.obtained" | "certificate.renewed",
   ): boolean => {
-    if (bundle && offered.generation <= bundle.generation) return false;
+    if (offered !== held && offered.generation <= ((held ?? bundle)?.generation ?? -1)) return false;
+    // One that works is not given up for one that does not yet.
+    if (bundle && trueTime() < bundle.notAfter && trueTime() < offered.notBefore) {
+      log.warn("certificate.held", {
+        host,
+        generation: offered.generation,
+        notBefore: iso(offered.notBefore),
+      });
+      held = offered;
+      return false;
+    }
+    held = undefined;
     let next = offered;
     if (!resolver.set(host, next)) {
       // It serves this one or a newer one already: a manager before this one gave it.
@@ -66,16 +99,14 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
       next = served;
     }
     bundle = next;
-    // A certificate that is due as soon as it comes (a clock gone wrong) must not cause a storm of orders.
-    const earliest = next.obtainedAt + Math.max(1000, lifetimeOf(next) / 20);
-    // One from another CA is served until the configured one has issued.
-    renewAt = next.issuer === issuer?.name ? Math.max(renewalTime(next, random), earliest) : 0;
+    renewal.use(next, event !== "certificate.loaded");
     const { generation, names, notBefore, notAfter } = next;
     log.info(event, {
       host,
       generation,
       names,
       issuer: next.issuer,
+      ...(next.profile !== undefined && { profile: next.profile }),
       notBefore: iso(notBefore),
       notAfter: iso(notAfter),
     });
@@ -84,6 +115,7 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
 
   /** What storage holds, if it is newer than what is served: a peer's, or that of an earlier run. */
   const look = async (): Promise<void> => {
+    if (held && trueTime() >= held.notBefore) adopt(held, "certificate.renewed");
     const stored = await vault.load(host);
     if (stored) adopt(stored, "certificate.loaded");
   };
@@ -92,6 +124,7 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
     const written = recorded || failure !== undefined;
     recorded = false;
     failure = undefined;
+    limit = undefined;
     blockedUntil = undefined;
     spentFailures = 0;
     freeFailures = 0;
@@ -102,36 +135,46 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
     });
   };
 
-  const save = async (made: Bundle): Promise<void> => {
-    unsaved = made;
+  const save = async (made: Bundle, placed: Placed): Promise<void> => {
+    unsaved = { made, placed };
     await vault.store(made);
     unsaved = undefined;
+    await placed.settle?.().catch((thrown: unknown) => {
+      // The next order finds it finished and gets this certificate again, or the CA has forgotten it.
+      log.warn("certificate.order_left", { host, ...errorFields(thrown) });
+    });
+  };
+
+  /** Says once for each limit until when it stands in the way. */
+  const waitFor = (reached: Limit): void => {
+    const { issuer, scope, of, why } = reached;
+    // Everybody whom it covers waits for the same moment.
+    if (limit?.until !== reached.until || limit.scope !== scope) {
+      blockedUntil = reached.until + (reached.until - clock.wall()) * 0.02 * random();
+      log.warn("certificate.limited", { host, issuer, scope, of, why, until: iso(reached.until) });
+    }
+    limit = reached;
   };
 
   /**
    * Writes down that an order begins, so that a process that dies with it does not order again at every start. It is the
    * proof, too, that storage can be written: a certificate that cannot be kept would be ordered after every restart.
    */
-  const issueOnRecord = async (
-    by: Issuer,
+  const orderOnRecord = async (
+    by: Desk,
+    wish: OrderWish,
     former: LedgerEntry | undefined,
     signal: AbortSignal,
-  ): Promise<IssuedCertificate> => {
+  ): Promise<Placed> => {
     const failures = spentFailures + 1;
     const failedAt = clock.wall();
     const nextAttemptAt = failedAt + backoffAfterCrash(failures, random);
     const message = "an order ended without a result: the process that made it was stopped";
+    const [issuer = ""] = by.names;
     recorded = true;
-    await ledger.write(host, {
-      issuer: by.name,
-      failures,
-      reason: "INTERRUPTED",
-      message,
-      failedAt,
-      nextAttemptAt,
-    });
+    await ledger.write(host, { issuer, failures, reason: "INTERRUPTED", message, failedAt, nextAttemptAt });
     try {
-      return await by.issue(host, signal);
+      return await by.order(host, bundle, wish, signal);
     } catch (thrown) {
       // Refusals are written by `fail`. Where nothing was spent, or we stop in good order, it is as before.
       if (signal.aborted || failureKind(thrown) === "free") {
@@ -141,16 +184,17 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
     }
   };
 
-  const order = async (by: Issuer, ignoreLedger: boolean): Promise<void> => {
+  const order = async (by: Desk, ignoreLedger: boolean): Promise<void> => {
     // Before the lock, so that every edge knows the account by the time that one of them is validated.
-    await by.prepare?.(stop.signal);
+    await by.prepare(stop.signal);
     await storage.withLock(
-      `issue/${host}`,
-      async (held) => {
+      hostKey("issue", host),
+      async (locked) => {
         await look();
-        if (unsaved && unsaved.generation === bundle?.generation) return save(unsaved);
+        if (unsaved && unsaved.made.generation === (held ?? bundle)?.generation)
+          return save(unsaved.made, unsaved.placed);
         unsaved = undefined;
-        if (bundle && !isDue()) return;
+        if (held || (bundle && !isDue())) return;
         const entry = ignoreLedger ? undefined : await ledger.read(host);
         if (entry) {
           const { failures, reason, message, failedAt, nextAttemptAt } = entry;
@@ -159,12 +203,20 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
           blockedUntil = nextAttemptAt;
           if (nextAttemptAt > clock.wall()) return;
         }
+        const wish: OrderWish = {
+          ...parts.wish(host),
+          replaces: renewal.replaces(),
+          // Near its end any certificate is better than the one that was wished for.
+          profileOptional: isEmergency(bundle, clock.wall()),
+        };
+        const inTheWay = await by.blocked(host, bundle, wish);
+        if (inTheWay) return waitFor(inTheWay);
         const began = clock.now();
-        const issued = await issueOnRecord(by, entry, AbortSignal.any([stop.signal, held]));
-        const made = bundleFrom(issued, by.name);
+        const placed = await orderOnRecord(by, wish, entry, AbortSignal.any([stop.signal, locked]));
+        const made = bundleFrom(placed);
         const event = bundle ? "renewed" : "obtained";
         try {
-          await save(made);
+          await save(made, placed);
         } finally {
           // Visitors get it even where the disk does not take it; storing is tried again.
           const served = adopt(made, `certificate.${event}`);
@@ -176,46 +228,48 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
     );
   };
 
-  const bundleFrom = ({ key, chain, ariId }: IssuedCertificate, issuerName: string): Bundle =>
+  const bundleFrom = ({ key, chain, ariId, profile, issuer }: Placed): Bundle =>
     bundleOf(
       { key, chain },
       {
         host,
-        issuer: issuerName,
+        issuer,
         generation: (bundle?.generation ?? 0) + 1,
         obtainedAt: clock.wall(),
         ...(ariId !== undefined && { ariId }),
+        ...(profile !== undefined && { profile }),
       },
-      `${host}: the certificate from ${issuerName}`,
+      `${host}: the certificate from ${issuer}`,
     );
 
   const fail = async (thrown: unknown): Promise<void> => {
+    if (thrown instanceof EdgeError && thrown.cause instanceof LimitReached)
+      return waitFor(thrown.cause.limit);
     const kind = failureKind(thrown);
     const failures = kind === "spent" ? ++spentFailures : ++freeFailures;
-    const lifetimeMs = bundle && lifetimeOf(bundle);
+    const lifetimeMs = bundle && bundle.notAfter - bundle.notBefore;
     const wait = backoff({ kind, failures, thrown, lifetimeMs, random });
     const at = clock.wall();
     const reason = reasonOf(thrown);
     const message = messageOf(thrown);
+    const problem = problemOf(thrown);
     blockedUntil = at + wait;
-    failure = { reason, message, at, failures };
+    const told = problem && { type: problem.type, status: problem.status, subproblems: problem.subproblems };
+    failure = { reason, message, at, failures, ...(told && { problem: told }) };
     meters.renewed("failed");
     meters.failed(reason);
     const nextAttempt = iso(blockedUntil);
     log.error("certificate.failed", { host, reason, failures, nextAttempt, ...errorFields(thrown) });
-    if (kind === "free" || !issuer) return;
-    const entry = {
-      issuer: issuer.name,
-      failures,
-      reason,
-      message,
-      failedAt: at,
-      nextAttemptAt: blockedUntil,
-    };
+    if (kind === "free" || !desk) return;
+    const [issuer = ""] = desk.names;
+    const entry = { issuer, failures, reason, message, failedAt: at, nextAttemptAt: blockedUntil };
     await ledger.write(host, entry).catch((failed: unknown) => {
       // Without it only a restart or a peer may try earlier; this keeper knows by itself.
       log.warn("certificate.ledger_failed", { host, ...errorFields(failed) });
     });
+    if (problem?.type !== "rateLimited") return;
+    // Which limit it was, for those who look; the wait is set already.
+    limit = await desk.blocked(host, bundle, { replaces: renewal.replaces() }).catch(() => undefined);
   };
 
   const work = async (): Promise<void> => {
@@ -223,19 +277,24 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
     forced = false;
     try {
       await look();
-      if (!issuer) return;
-      if (bundle && !isDue() && !unsaved && !force) return await succeed();
+      if (!desk) return;
+      await renewal.check(stop.signal);
+      if (bundle && (!isDue() || held) && !unsaved && !force) return await succeed();
       if (!force && blockedUntil !== undefined && clock.wall() < blockedUntil) return;
-      if (force) renewAt = 0;
+      if (force) renewal.hasten();
       const before = bundle?.generation;
-      await limiter.run(() => order(issuer, force), stop.signal);
-      if (bundle && (bundle.generation !== before || !isDue()) && !unsaved) return await succeed();
+      await limiter.run(() => order(desk, force), stop.signal);
+      if (bundle && (bundle.generation !== before || held || !isDue()) && !unsaved) {
+        await succeed();
+        return await renewal.check(stop.signal);
+      }
       if (blockedUntil !== undefined && clock.wall() < blockedUntil) return;
       throw new EdgeError("INTERNAL", `${host}: the certificate that was obtained is not served`);
     } catch (thrown) {
       if (!stop.signal.aborted) await fail(thrown);
+    } finally {
+      alarm(bundle);
     }
-    alarm(bundle);
   };
 
   const wake = (): void => {
@@ -248,15 +307,23 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
     });
   };
 
-  const nextAt = (): number | undefined => {
-    if (!issuer) return undefined;
-    return Math.max(unsaved ? 0 : renewAt, blockedUntil ?? 0);
+  const next = (): { at: number; why: AttemptReason } | undefined => {
+    if (!desk) return undefined;
+    if (unsaved) return { at: blockedUntil ?? 0, why: "store" };
+    if (held) return { at: held.notBefore - (trueTime() - clock.wall()), why: "held" };
+    const due = renewal.at();
+    const blocked = blockedUntil ?? 0;
+    if (blocked > due) return { at: blocked, why: limit && limit.until <= blocked ? "limit" : "retry" };
+    return { at: due, why: bundle ? "renewal" : "first" };
   };
 
   const sleepUntilNext = (): void => {
     if (stop.signal.aborted) return;
-    const delay = (nextAt() ?? Number.POSITIVE_INFINITY) - clock.wall();
-    timer = clock.after(Math.min(Math.max(delay, 0), LONGEST_SLEEP_MS), wake);
+    const wakeAt = Math.min(
+      next()?.at ?? Number.POSITIVE_INFINITY,
+      desk ? renewal.checkAt() : Number.POSITIVE_INFINITY,
+    );
+    timer = clock.after(Math.min(Math.max(wakeAt - clock.wall(), 0), LONGEST_SLEEP_MS), wake);
   };
 
   return {
@@ -268,7 +335,7 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
       }
     },
     begin() {
-      if (!issuer && !bundle) {
+      if (!desk && !bundle) {
         log.error("certificate.failed", {
           host,
           reason: "CONFIG_INVALID",
@@ -281,18 +348,28 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
       forced = true;
       wake();
     },
-    status: () => ({
-      host,
-      source: "acme",
-      state: certificateState(bundle, clock.wall()),
-      generation: bundle?.generation,
-      names: bundle?.names ?? [],
-      issuer: bundle?.issuer,
-      notBefore: bundle?.notBefore,
-      notAfter: bundle?.notAfter,
-      nextAttemptAt: nextAt(),
-      failure,
-    }),
+    status() {
+      const wall = clock.wall();
+      const coming = next();
+      return {
+        host,
+        source: "acme",
+        state: certificateState(bundle, wall),
+        generation: bundle?.generation,
+        names: bundle?.names ?? [],
+        issuer: bundle?.issuer,
+        profile: bundle?.profile,
+        notBefore: bundle?.notBefore,
+        notAfter: bundle?.notAfter,
+        lifetimeLeft: lifetimeLeft(bundle?.notBefore, bundle?.notAfter, wall),
+        emergency: isEmergency(bundle, wall),
+        renewal: desk && renewal.plan(),
+        nextAttemptAt: coming?.at,
+        nextAttemptFor: coming?.why,
+        limit: limit && limit.until > wall ? limit : undefined,
+        failure,
+      };
+    },
     async close() {
       timer?.cancel();
       stop.abort(new EdgeError("SHUTTING_DOWN", `${host}: certificates are no longer kept`));

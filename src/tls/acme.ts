@@ -17,7 +17,7 @@ interface ClientHttp {
     options?: { data?: unknown; headers?: Record<string, string> },
   ): Promise<AcmeResponse>;
   getNonce(): Promise<string>;
-  getResourceUrl(resource: string): Promise<string>;
+  getDirectory(): Promise<Record<string, unknown>>;
   getMetaField(field: string): Promise<unknown>;
   maxBadNonceRetries: number;
 }
@@ -26,6 +26,8 @@ export interface Connection {
   readonly client: AcmeClient;
   /** A field of the directory's `meta`. */
   meta(field: string): Promise<unknown>;
+  /** The URL of one of the directory's resources; undefined where the CA does not have it. */
+  resource(name: string): Promise<string | undefined>;
   /** What the last answer from `url` asked to wait, in milliseconds. */
   retryAfter(url: string): number | undefined;
 }
@@ -38,6 +40,7 @@ export interface ConnectOptions {
   transport: Transport;
   signal: AbortSignal;
   wall: () => number;
+  eab?: { readonly kid: string; readonly hmacKey: string } | undefined;
 }
 
 /** Five, as acme-client has it, would fail one order in ten where half of all nonces are refused. */
@@ -46,11 +49,12 @@ const MAX_NONCES = 16;
 
 /** A client for one account and one piece of work: everything it does ends when `signal` aborts. */
 export function connect(options: ConnectOptions): Connection {
-  const { directory, accountKey, accountUrl, transport, signal, wall } = options;
+  const { directory, accountKey, accountUrl, transport, signal, wall, eab } = options;
   const client = new acme.Client({
     directoryUrl: directory,
     accountKey,
     ...(accountUrl !== undefined && { accountUrl }),
+    ...(eab && { externalAccountBinding: { ...eab } }),
   });
   const { http } = client as unknown as { http?: ClientHttp };
   if (typeof http?.request !== "function" || typeof http.getNonce !== "function") {
@@ -83,6 +87,10 @@ export function connect(options: ConnectOptions): Connection {
   return {
     client,
     meta: (field) => http.getMetaField(field),
+    async resource(name) {
+      const url = (await http.getDirectory())[name];
+      return typeof url === "string" ? url : undefined;
+    },
     retryAfter: (url) => waits.get(url),
   };
 }

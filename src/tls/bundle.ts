@@ -20,6 +20,8 @@ export interface Bundle extends KeyPair, Validity {
   readonly generation: number;
   /** RFC 9773 §4.1: names this certificate to its CA's renewal information. */
   readonly ariId?: string;
+  /** The CA's profile that it was ordered with. */
+  readonly profile?: string;
   /** Wall time in milliseconds. */
   readonly obtainedAt: number;
 }
@@ -27,7 +29,7 @@ export interface Bundle extends KeyPair, Validity {
 /** A bundle from a key pair that fits, with everything that its certificate says. Throws CERTIFICATE_INVALID, naming `what`. */
 export function bundleOf(
   pair: KeyPair,
-  facts: { host: string; issuer: string; generation: number; obtainedAt: number; ariId?: string },
+  facts: Pick<Bundle, "host" | "issuer" | "generation" | "obtainedAt" | "ariId" | "profile">,
   what: string,
 ): Bundle {
   const certificate = certificateFacts(pair.chain, what);
@@ -60,7 +62,17 @@ export function encodeBundle(bundle: Bundle): Uint8Array {
  * Throws STORAGE_CORRUPT or CERTIFICATE_INVALID, naming `what`.
  */
 export function decodeBundle(bytes: Uint8Array, host: string, what: string): Bundle {
-  const { version, key, chain, issuer, generation, obtainedAt, ariId, host: written } = parse(bytes, what);
+  const {
+    version,
+    key,
+    chain,
+    issuer,
+    generation,
+    obtainedAt,
+    ariId,
+    profile,
+    host: written,
+  } = parse(bytes, what);
   if (version !== VERSION) throw corrupt(what, `has the unknown version ${String(version)}`);
   if (typeof key !== "string" || typeof chain !== "string" || typeof issuer !== "string") {
     throw corrupt(what, "lacks its key, chain or issuer");
@@ -76,6 +88,7 @@ export function decodeBundle(bytes: Uint8Array, host: string, what: string): Bun
     generation,
     obtainedAt: Number.isNaN(at) ? 0 : at,
     ...(typeof ariId === "string" && { ariId }),
+    ...(typeof profile === "string" && { profile }),
   };
   const bundle = bundleOf({ key, chain }, facts, what);
   checkServable(bundle, what);

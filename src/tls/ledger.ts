@@ -26,13 +26,19 @@ export interface Ledger {
 /** No wait is longer, so a date beyond it was written by a clock gone wrong. */
 const LONGEST_WAIT_MS = 8 * 86_400_000;
 
-export function createLedger(storage: Storage, issuer: string, wall: () => number): Ledger {
+/** `issuers`: whose failures count, the configured ones. */
+export function createLedger(
+  storage: Storage,
+  issuers: string | readonly string[],
+  wall: () => number,
+): Ledger {
+  const counted = new Set(typeof issuers === "string" ? [issuers] : issuers);
   const keyOf = (host: string): string => hostKey("ledger", host);
   return {
     async read(host) {
       const bytes = await storage.load(keyOf(host));
       const entry = bytes && parse(bytes);
-      if (!entry || entry.issuer !== issuer) return undefined;
+      if (!entry || !counted.has(entry.issuer)) return undefined;
       const now = wall();
       if (entry.failedAt > now + LONGEST_WAIT_MS || entry.nextAttemptAt > now + LONGEST_WAIT_MS)
         return undefined;

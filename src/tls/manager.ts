@@ -6,23 +6,28 @@ import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Storage } from "../storage/storage.ts";
 import { keepByAcme } from "./acme-keeper.ts";
+import { sweepChallenges } from "./challenge.ts";
+import { createDesk } from "./desk.ts";
 import { keepFiles } from "./file-keeper.ts";
 import type { Issuer } from "./issuer.ts";
 import { type CertificateStatus, createMeters, type Keeper } from "./keeper.ts";
 import { createLedger } from "./ledger.ts";
 import { createLimiter } from "./limiter.ts";
+import type { CaLimits } from "./limits.ts";
 import { createPlaceholder } from "./placeholder.ts";
 import type { Resolver } from "./resolver.ts";
 import { createVault } from "./vault.ts";
 
 /** A name, or a host of the config: what else it holds does not matter here. */
-export type ManagedHost = string | Pick<HostConfig, "name" | "tls">;
+export type ManagedHost = string | Pick<HostConfig, "name" | "tls" | "profile" | "keyType">;
 
 export interface CertificateManagerOptions {
   hosts: Iterable<ManagedHost>;
   storage: Storage;
-  /** Undefined: only own certificates, and what storage holds. */
-  issuer: Issuer | undefined;
+  /** One, or several in the order in which they are asked. Undefined or none: only own certificates, and what storage holds. */
+  issuer: Issuer | readonly Issuer[] | undefined;
+  /** What a CA allows. @default what is known of Let's Encrypt */
+  limits?: (issuer: Issuer) => CaLimits;
   resolver: Resolver;
   clock: Clock;
   random: Random;
@@ -51,7 +56,12 @@ interface Kept {
 }
 
 export function createCertificateManager(options: CertificateManagerOptions): CertificateManager {
-  const { storage, issuer, resolver, clock, random, log, metrics, concurrency = 4 } = options;
+  const { storage, resolver, clock, random, log, metrics, concurrency = 4 } = options;
+  const { issuer, limits } = options;
+  const issuers = issuer === undefined ? [] : "name" in issuer ? [issuer] : issuer;
+  const desk = issuers[0] && createDesk({ issuers, storage, clock, log, ...(limits && { limits }) });
+  /** As configured now, by name. */
+  let managed = new Map<string, Exclude<ManagedHost, string>>();
   const kept = new Map<string, Kept>();
   const wall = (): number => clock.wall();
   const status = (): CertificateStatus[] => [...kept.values()].map(({ keeper }) => keeper.status());
@@ -59,10 +69,15 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
   const acme = {
     ...common,
     storage,
-    issuer,
+    desk,
     vault: createVault(storage, log, wall),
-    ledger: createLedger(storage, issuer?.name ?? "", wall),
+    ledger: createLedger(storage, desk?.names ?? [], wall),
     limiter: createLimiter(concurrency),
+    asking: createLimiter(concurrency),
+    wish: (host: string) => {
+      const { profile, keyType } = managed.get(host) ?? {};
+      return { profile, keyType };
+    },
   };
   const stop = new AbortController();
   let placeholder: Promise<void> | undefined;
@@ -84,7 +99,11 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
 
   /** Every edge learns the account early: it may be asked to answer for an order that a peer began. */
   const prepare = (): void => {
-    preparing ??= issuer?.prepare?.(stop.signal).catch((thrown: unknown) => {
+    if (!desk) return;
+    preparing ??= (async () => {
+      await sweepChallenges(storage, wall());
+      await desk.prepare(stop.signal);
+    })().catch((thrown: unknown) => {
       preparing = undefined;
       // The first order will try again and report it as its own failure.
       if (!stop.signal.aborted) log.warn("certificate.prepare_failed", errorFields(thrown));
@@ -93,6 +112,7 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
 
   const setHosts = async (hosts: Iterable<ManagedHost>): Promise<void> => {
     const wanted = new Map([...hosts].map(hostOf).map((host) => [host.name, host]));
+    managed = wanted;
     const gone: Promise<void>[] = [];
     for (const [name, { keeper, source }] of kept) {
       const host = wanted.get(name);
@@ -141,7 +161,7 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
   };
 }
 
-function hostOf(host: ManagedHost): Pick<HostConfig, "name" | "tls"> {
+function hostOf(host: ManagedHost): Exclude<ManagedHost, string> {
   return typeof host === "string" ? { name: host, tls: undefined } : host;
 }
 

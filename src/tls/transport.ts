@@ -26,6 +26,8 @@ export interface TransportOptions {
   trustedCa: string | undefined;
   /** For one call, from its start to the body's last byte. @default 30_000 */
   timeoutMs?: number;
+  /** Told the time that the other side's `Date` gives, as it was when its answer began. */
+  onDate?(at: number): void;
 }
 
 export type Transport = (request: AcmeRequest, signal: AbortSignal) => Promise<AcmeResponse>;
@@ -62,6 +64,8 @@ export function createTransport(options: TransportOptions): Transport {
     } finally {
       timer.cancel();
     }
+    const date = Date.parse(response.headers.date ?? "");
+    if (!Number.isNaN(date)) options.onDate?.(date);
     if (response.status >= 400) {
       const problem = parseProblem(response, clock.wall());
       if (problem.type !== "badNonce") throw problemError(origin, problem);
