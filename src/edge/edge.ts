@@ -27,7 +27,7 @@ import { createConnections } from "./connections.ts";
 import { createHandler } from "./handler.ts";
 import { withHsts } from "./hsts.ts";
 import { openPlainListener } from "./listeners.ts";
-import { createPlainHandler } from "./plain.ts";
+import { answerChallenge, createPlainHandler } from "./plain.ts";
 import { createProxying, proxyHandler } from "./proxying.ts";
 import { type App, createRouteTable, hostOf, type Route, type RouteTable } from "./routes.ts";
 import { openSecureListener } from "./secure-listener.ts";
@@ -83,12 +83,15 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
   let state: "starting" | "ready" | "draining" = "starting";
   let trust: Trust = createTrust(config.trustedProxies);
 
-  const challenge = createHttpChallenge();
+  const challenge = createHttpChallenge({ storage, wall: () => clock.wall() });
   const protocol = protocolOptions(config.tls.profile);
   const resolver = createResolver({ minVersion: protocol.minVersion });
   const issuer =
     options.issuer ??
-    (config.acme ? createAcmeIssuer({ config: config.acme, storage, challenge, clock }) : undefined);
+    (config.acme &&
+      [config.acme, ...(config.acme.fallback ?? [])].map((acme) =>
+        createAcmeIssuer({ config: acme, storage, challenge, clock, log }),
+      ));
   const certificates = createCertificateManager({
     hosts: config.hosts.values(),
     storage,
@@ -98,6 +101,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     random,
     log,
     metrics,
+    ...(config.acme?.concurrency !== undefined && { concurrency: config.acme.concurrency }),
   });
   const proxying = createProxying({ clock, random, log, metrics });
   const resolved = proxying.backends.update(config.backends, config.dns);
@@ -169,7 +173,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
   });
   const onPlainExchange = createPlainHandler({
     hasHost: (host) => routes.hosts.has(host),
-    challenge: (path) => challenge.answer(path),
+    challenge: (path) => answerChallenge(challenge, path, clock),
     https: () => https.address,
     fail,
   });

@@ -1,13 +1,15 @@
 /** Port 80: answers ACME challenges, and sends everything else to HTTPS (308 keeps the method and body). */
+import type { Clock } from "../clock.ts";
 import type { ListenAddress } from "../config/config.ts";
 import { EdgeError } from "../errors.ts";
 import { type Exchange, type ResponseHead, responseHead } from "../exchange/exchange.ts";
+import type { HttpChallenge } from "../tls/challenge.ts";
 import { hostOf } from "./routes.ts";
 
 export interface PlainOptions {
   hasHost(host: string): boolean;
   /** The answer to a challenge's path, or undefined when it is none of ours. */
-  challenge(path: string): string | undefined;
+  challenge(path: string): Promise<string | undefined>;
   readonly https: () => ListenAddress;
   fail(exchange: Exchange, error: EdgeError): void;
 }
@@ -28,22 +30,44 @@ function text(status: number, contentType: string, extra: string[] = []): Respon
   return responseHead(status, ["Content-Type", contentType, ...extra]);
 }
 
+/** The CA's validators wait some ten seconds. */
+const CHALLENGE_WAIT_MS = 5000;
+
+/** The answer to a challenge, waited for where the account is yet to be known or the token is to be looked up. */
+export async function answerChallenge(
+  challenge: HttpChallenge,
+  path: string,
+  clock: Clock,
+): Promise<string | undefined> {
+  const stop = new AbortController();
+  const timer = clock.after(CHALLENGE_WAIT_MS, () => stop.abort());
+  try {
+    return await challenge.answerSoon(path, stop.signal);
+  } finally {
+    timer.cancel();
+  }
+}
+
 export function createPlainHandler(options: PlainOptions): (exchange: Exchange) => void {
   return (exchange) => {
-    const { authority, path } = exchange.head;
+    const { path } = exchange.head;
     if (path.startsWith(CHALLENGE_PREFIX)) {
-      const answer = options.challenge(path);
-      if (answer !== undefined) {
-        exchange.respond(text(200, "application/octet-stream"), Buffer.from(answer, "latin1"));
-        return;
-      }
-    }
+      void options.challenge(path).then((answer) => {
+        if (answer === undefined) redirect(exchange);
+        else exchange.respond(text(200, "application/octet-stream"), Buffer.from(answer, "latin1"));
+      });
+    } else redirect(exchange);
+  };
+
+  function redirect(exchange: Exchange): void {
+    const { authority, path } = exchange.head;
     if (!options.hasHost(hostOf(authority))) {
       const error = new EdgeError("UNKNOWN_HOST", `no host "${hostOf(authority)}" is configured`, {
         source: "downstream",
         status: 421,
       });
-      return options.fail(exchange, error);
+      options.fail(exchange, error);
+      return;
     }
     const target = path === "*" ? "/" : path;
     const location = `https://${httpsAuthority(authority, options.https())}${target}`;
@@ -51,5 +75,5 @@ export function createPlainHandler(options: PlainOptions): (exchange: Exchange) 
       text(308, "text/plain; charset=utf-8", ["Location", location]),
       Buffer.from("Use HTTPS.\n"),
     );
-  };
+  }
 }
