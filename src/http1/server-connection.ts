@@ -277,8 +277,8 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
       }
       this.#process(pending);
     }
-    if (this.#peerEnded && this.#exchange === undefined && this.#state === OPEN && !this.#processing)
-      this.#end();
+    // What was pipelined before the FIN is all there is: it may end within a head, or within a body.
+    if (this.#peerEnded && this.#state === OPEN && !this.#processing) this.#end();
   }
 
   #keep(bytes: Buffer): void {

@@ -453,6 +453,17 @@ describe("closing", () => {
     expect(statuses(wire.text())).toEqual([400]);
   });
 
+  test("a half-close within the body of a pipelined request cuts that off at its turn", async () => {
+    const wire = serve(later);
+    wire.stream.write(`${GET}POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab`);
+    await wire.end();
+    answerHello(wire.exchanges[0]!);
+    await settle();
+    expect(wire.exchanges).toHaveLength(2);
+    expect(statuses(wire.text())).toEqual([200, 400]);
+    expect(wire.serverClosed()).toBe(true);
+  });
+
   test("a half-close on an idle connection closes it", async () => {
     const wire = serve();
     await wire.send(GET);
