@@ -12,6 +12,7 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   "pebble-challtestsrv": "pebble",
   knotd: "knot",
   nginx: "nginx",
+  apache2: "apache2-bin",
   curl: "curl",
   openssl: "openssl",
   nghttp: "nghttp2-client",
