@@ -1,4 +1,4 @@
-/** The server with the fewest requests in flight for its weight, of all; of equal ones the one that waited longest. */
+/** The server with the fewest requests in flight for its weight, of all; equal ones take turns, by weight as well. */
 import type { Random } from "../clock.ts";
 import { type Candidates, candidates } from "./balancer.ts";
 import { IndexedHeap } from "./heap.ts";
@@ -10,7 +10,8 @@ export class LeastRequest implements Policy {
   private from: Candidates<Member> = candidates<Member>([], () => 1);
   private heap: IndexedHeap = new IndexedHeap(0);
   private readonly turns = new WeakMap<Member, number>();
-  private turn = 1;
+  /** The turn of the last one picked: nobody's next one is before it. */
+  private turn = 0;
 
   constructor(random: Random) {
     this.random = random;
@@ -24,22 +25,25 @@ export class LeastRequest implements Policy {
     this.heap = new IndexedHeap(from.list.length);
     from.list.forEach((member, at) => {
       // Edges that start together must not all begin with the first one.
-      const turn = this.turns.get(member) ?? this.random();
-      if (from.weight(at) > 0) this.heap.set(at, (member.busy + 1) / member.share, turn);
+      const turn = this.turns.get(member) ?? this.turn + this.random() / member.share;
+      this.heap.set(at, member.busy / member.share, turn);
+      if (from.weight(at) === 0) this.heap.remove(at);
     });
   }
 
   pick(): Member | undefined {
     const at = this.heap.top;
     if (at < 0) return undefined;
-    this.heap.set(at, this.heap.key(at), this.turn++);
-    return this.from.list[at];
+    const member = this.from.list[at]!;
+    this.turn = Math.max(this.turn, this.heap.turn(at));
+    this.heap.set(at, this.heap.key(at), this.turn + 1 / member.share);
+    return member;
   }
 
   moved(member: Member): void {
     const { at } = member;
     if (at < 0) return;
-    if (this.from.weight(at) > 0) this.heap.set(at, (member.busy + 1) / member.share, this.heap.turn(at));
+    if (this.from.weight(at) > 0) this.heap.set(at, member.busy / member.share, this.heap.turn(at));
     else this.heap.remove(at);
   }
 }
