@@ -8,7 +8,14 @@ import type { ByteStream } from "../exchange/stream.ts";
 import { answerWriter, writeBareAnswer } from "./answer.ts";
 import { Http2Connection } from "./connection.ts";
 import { dateField } from "./date.ts";
-import { clientGone, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, STREAM_CLOSED } from "./errors.ts";
+import {
+  clientGone,
+  NO_ERROR,
+  PROTOCOL_ERROR,
+  REFUSED_STREAM,
+  SETTINGS_TIMEOUT,
+  STREAM_CLOSED,
+} from "./errors.ts";
 import { ServerExchange } from "./exchange.ts";
 import {
   FLAG_END_STREAM,
@@ -82,6 +89,7 @@ export class ServerConnection extends Http2Connection implements Http2Server {
   #requests = 0;
   #drainSince: number | undefined;
   #refusing = false;
+  #peerLeaves = false;
   #known: Map<string, DecodedRequest> = new Map();
   #knownGeneration = 0;
   readonly #fields: HeaderList = [];
@@ -309,13 +317,13 @@ export class ServerConnection extends Http2Connection implements Http2Server {
   }
 
   protected streamGone(): void {
-    if (this.#refusing && this.streams.size === 0) this.endQuietly();
+    if ((this.#refusing || this.#peerLeaves) && this.streams.size === 0) this.endQuietly();
   }
 
-  protected goneAway(_lastId: number, code: number): void {
+  protected goneAway(): void {
     // A client that goes away opens no more; what is in flight is finished.
-    if (code !== NO_ERROR || this.streams.size > 0) return;
-    this.endQuietly();
+    this.#peerLeaves = true;
+    if (this.streams.size === 0) this.endQuietly();
   }
 
   protected settingsTaken(): void {}
@@ -335,6 +343,11 @@ export class ServerConnection extends Http2Connection implements Http2Server {
     if (!this.settingsSeen && now - this.#startedAt > this.limits.headTimeoutMs) {
       this.report("head_timeout");
       this.destroy();
+      return;
+    }
+    // RFC 9113 §6.5.3. A long upload on a thin line may stand before the acknowledgement, so there is no hurry.
+    if (!this.settingsAcked && now - this.#startedAt > this.limits.idleTimeoutMs) {
+      this.fail(SETTINGS_TIMEOUT, "SETTINGS were not acknowledged", "idle_timeout");
       return;
     }
     if (this.#drainSince !== undefined && now - this.#drainSince >= DRAIN_NOTICE_MS) this.#refuseNew();

@@ -3,7 +3,7 @@ import type { ByteSink } from "../../src/exchange/body.ts";
 import type { Exchange } from "../../src/exchange/exchange.ts";
 import { responseHead } from "../../src/exchange/exchange.ts";
 import type { Offence } from "../../src/exchange/limits.ts";
-import { ENHANCE_YOUR_CALM, NO_ERROR } from "../../src/http2/errors.ts";
+import { ENHANCE_YOUR_CALM, NO_ERROR, SETTINGS_TIMEOUT } from "../../src/http2/errors.ts";
 import {
   CONTINUATION,
   DATA,
@@ -242,6 +242,20 @@ describe("time", () => {
     clock.advance(12_000);
     expect(await client.goaway()).toBe(ENHANCE_YOUR_CALM);
     expect(served.offences).toEqual(["head_timeout"]);
+  });
+
+  test("a client that never acknowledges SETTINGS is let go (RFC 9113 §6.5.3)", async () => {
+    const clock = manualClock();
+    const served = await serve(() => {}, { clock });
+    const client = new RawClient(served.port);
+    open.push({ served, client });
+    client.send(PREFACE, encodeFrame(SETTINGS, 0, 0), open1);
+    expect(await client.alive()).toBe(true);
+    clock.advance(60_000);
+    expect(await client.alive()).toBe(true);
+    clock.advance(10_000);
+    expect(await client.goaway()).toBe(SETTINGS_TIMEOUT);
+    expect(served.offences).toEqual(["idle_timeout"]);
   });
 
   test("an idle connection ends politely after idleTimeoutMs, a busy one does not", async () => {
