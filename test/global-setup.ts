@@ -16,6 +16,7 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   curl: "curl",
   openssl: "openssl",
   nghttp: "nghttp2-client",
+  dnsmasq: "dnsmasq-base",
   h2load: "nghttp2-client",
   chromium: "chromium",
   python3: "python3",
