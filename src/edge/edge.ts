@@ -13,11 +13,11 @@ import { backendApp, prepareApp } from "../middleware/host-app.ts";
 import { failExchange, problem } from "../proxy/problem.ts";
 import { splice } from "../proxy/splice.ts";
 import { runtimeName, runtimeVersion } from "../runtime.ts";
-import { createHttpChallenge } from "../tls/challenge.ts";
-import { createAcmeIssuer, type Issuer } from "../tls/issuer.ts";
+import type { Issuer } from "../tls/issuer.ts";
 import { createCertificateManager } from "../tls/manager.ts";
 import { createPlaceholder } from "../tls/placeholder.ts";
 import { protocolOptions } from "../tls/profile.ts";
+import { reachAnswer } from "../tls/reach.ts";
 import { createResolver } from "../tls/resolver.ts";
 import { version } from "../version.ts";
 import { openAdmin } from "./admin-listener.ts";
@@ -26,13 +26,15 @@ import type { Backend } from "./backends.ts";
 import { createConnections } from "./connections.ts";
 import { createHandler } from "./handler.ts";
 import { withHsts } from "./hsts.ts";
+import { createIssuing } from "./issuing.ts";
 import { openPlainListener } from "./listeners.ts";
 import { answerChallenge, createPlainHandler } from "./plain.ts";
 import { createProxying, proxyHandler } from "./proxying.ts";
-import { type App, createRouteTable, hostOf, type Route, type RouteTable } from "./routes.ts";
+import { type App, createRouteTable, hostOf, lookUp, type Route, type RouteTable } from "./routes.ts";
 import { openSecureListener } from "./secure-listener.ts";
 import { openStorage } from "./storage.ts";
 import { createTrust, type Trust } from "./trust.ts";
+import { createTunnels } from "./tunnels.ts";
 
 /** A running edge. */
 export interface Edge {
@@ -83,15 +85,10 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
   let state: "starting" | "ready" | "draining" = "starting";
   let trust: Trust = createTrust(config.trustedProxies);
 
-  const challenge = createHttpChallenge({ storage, wall: () => clock.wall() });
+  const { challenge, alpn, issuers } = createIssuing(config.acme, { storage, clock, log });
   const protocol = protocolOptions(config.tls.profile);
   const resolver = createResolver({ minVersion: protocol.minVersion });
-  const issuer =
-    options.issuer ??
-    (config.acme &&
-      [config.acme, ...(config.acme.fallback ?? [])].map((acme) =>
-        createAcmeIssuer({ config: acme, storage, challenge, clock, log }),
-      ));
+  const issuer = options.issuer ?? issuers;
   const certificates = createCertificateManager({
     hosts: config.hosts.values(),
     storage,
@@ -172,8 +169,9 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     fail,
   });
   const onPlainExchange = createPlainHandler({
-    hasHost: (host) => routes.hosts.has(host),
+    hasHost: (host) => routes.find(host) !== undefined,
     challenge: (path) => answerChallenge(challenge, path, clock),
+    reach: (path) => reachAnswer(path, challenge.thumbprints?.() ?? []),
     https: () => https.address,
     fail,
   });
@@ -184,7 +182,17 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     onOffence: (reason: string) => offences.inc({ reason }),
   };
 
-  const clientCa = (name: string): string | undefined => current.hosts.get(name)?.clientAuth?.ca;
+  const tunnels = createTunnels({
+    storage,
+    address: config.tunnel.address,
+    connections,
+    pool: (name) => proxying.backends.get(name),
+    clock,
+    random,
+    log,
+    metrics,
+  });
+  const clientCa = (name: string): string | undefined => lookUp(current.hosts, name)?.clientAuth?.ca;
   const placeholder = await createPlaceholder(clock);
   resolver.setPlaceholder(placeholder);
   const opened: { stop(): void }[] = [];
@@ -208,10 +216,12 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
         onExchange,
         protocol,
         handshakeTimeoutMs: config.limits.headTimeoutMs + (config.onDemand?.handshakeWaitMs ?? 0),
-        secureContext: (name) => resolver.secureContext(name),
+        secureContext: (name) => tunnels.secureContext(name) ?? resolver.secureContext(name),
+        tunnel: tunnels,
         placeholder,
         clientAuth: asksClients(config) ? { ca: clientCa, pair: (name) => resolver.bundle(name) } : undefined,
         authorize: (serverName, authority) => serverName === "" || hostOf(authority) === serverName,
+        alpnChallenge: alpn,
         onHandshakeError: (reason) => handshakeErrors.inc({ reason }),
       }),
     );
@@ -241,9 +251,11 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     await certificates.start();
   } catch (thrown) {
     stopListening();
+    await tunnels.close();
     await Promise.allSettled([certificates.close(), proxying.close(), storage.close()]);
     throw thrown;
   }
+  tunnels.start();
   state = "ready";
   const addresses = { http: http.address, https: https.address, admin: admin.address };
   log.info("edge.ready", {
@@ -272,6 +284,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     stopListening();
     connections.destroy();
     admin.close();
+    await tunnels.close();
     await Promise.allSettled([certificates.close(), proxying.close()]);
     await storage.close();
     log.info("edge.closed");
@@ -294,6 +307,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
       current = next;
       trust = nextTrust;
       routes = table;
+      tunnels.refresh();
       await certificates.setHosts(next.hosts.values());
       log.info("edge.reloaded", { hosts: next.hosts.size, backends: next.backends.size });
     },

@@ -1,16 +1,16 @@
 /** A look at a connection's ClientHello before TLS gets it. */
 import type { Socket } from "node:net";
 import type { Clock } from "../clock.ts";
-import { serverNameOf } from "../tls/client-hello.ts";
+import { type ClientHello, clientHelloOf } from "../tls/client-hello.ts";
 
 /**
- * Calls `done` once with the server name of the ClientHello, "" where there is none, and gives back every byte that was
+ * Calls `done` once with what the ClientHello says, and gives back every byte that was
  * read. A client that does not get so far within `timeoutMs`, or leaves, is let go without a word.
  */
-export function peekServerName(
+export function peekHello(
   socket: Socket,
   { clock, timeoutMs }: { clock: Clock; timeoutMs: number },
-  done: (serverName: string) => void,
+  done: (hello: ClientHello) => void,
 ): void {
   let seen: Buffer | undefined;
   const leave = (): void => {
@@ -28,12 +28,12 @@ export function peekServerName(
   const timer = clock.after(timeoutMs, drop);
   const onData = (chunk: Buffer): void => {
     seen = seen ? Buffer.concat([seen, chunk]) : chunk;
-    const name = serverNameOf(seen);
-    if (name === undefined) return;
+    const hello = clientHelloOf(seen);
+    if (hello === undefined) return;
     leave();
     socket.pause();
     socket.unshift(seen);
-    done(name);
+    done(hello);
   };
   socket.on("data", onData);
   socket.on("end", drop);

@@ -3,18 +3,19 @@ import type { Clock } from "../clock.ts";
 import type { ListenAddress } from "../config/config.ts";
 import { EdgeError } from "../errors.ts";
 import { type Exchange, type ResponseHead, responseHead } from "../exchange/exchange.ts";
-import type { HttpChallenge } from "../tls/challenge.ts";
+import { CHALLENGE_PREFIX, type HttpChallenge } from "../tls/challenge.ts";
+import { REACH_PREFIX } from "../tls/reach.ts";
 import { hostOf } from "./routes.ts";
 
 export interface PlainOptions {
   hasHost(host: string): boolean;
   /** The answer to a challenge's path, or undefined when it is none of ours. */
   challenge(path: string): Promise<string | undefined>;
+  /** The answer to a look whether a name leads here, or undefined while no account is known. */
+  reach(path: string): string | undefined;
   readonly https: () => ListenAddress;
   fail(exchange: Exchange, error: EdgeError): void;
 }
-
-const CHALLENGE_PREFIX = "/.well-known/acme-challenge/";
 
 /**
  * Where a browser finds HTTPS. A Host with a port means that the client sees our ports as they are, so ours is added;
@@ -30,8 +31,8 @@ function text(status: number, contentType: string, extra: string[] = []): Respon
   return responseHead(status, ["Content-Type", contentType, ...extra]);
 }
 
-/** The CA's validators wait some ten seconds. */
-const CHALLENGE_WAIT_MS = 5000;
+/** An edge that starts in the middle of a peer's order knows the account within this; CAs' validators wait some ten seconds. */
+const CHALLENGE_WAIT_MS = 3000;
 
 /** The answer to a challenge, waited for where the account is yet to be known or the token is to be looked up. */
 export async function answerChallenge(
@@ -52,11 +53,23 @@ export function createPlainHandler(options: PlainOptions): (exchange: Exchange) 
   return (exchange) => {
     const { path } = exchange.head;
     if (path.startsWith(CHALLENGE_PREFIX)) {
-      void options.challenge(path).then((answer) => {
-        if (answer === undefined) redirect(exchange);
-        else exchange.respond(text(200, "application/octet-stream"), Buffer.from(answer, "latin1"));
-      });
-    } else redirect(exchange);
+      options.challenge(path).then(
+        (answer) => {
+          // Who asked may have left in the meantime.
+          if (exchange.closed) return;
+          if (answer === undefined) redirect(exchange);
+          else exchange.respond(text(200, "application/octet-stream"), Buffer.from(answer, "latin1"));
+        },
+        (cause: unknown) => {
+          if (exchange.closed) return;
+          options.fail(exchange, new EdgeError("INTERNAL", "the challenge could not be answered", { cause }));
+        },
+      );
+      return;
+    }
+    const reached = path.startsWith(REACH_PREFIX) ? options.reach(path) : undefined;
+    if (reached === undefined) redirect(exchange);
+    else exchange.respond(text(200, "text/plain; charset=utf-8"), Buffer.from(reached, "latin1"));
   };
 
   function redirect(exchange: Exchange): void {

@@ -5,7 +5,7 @@ export interface App {
 }
 
 export interface Route {
-  /** Lower-case A-label. */
+  /** Lower-case A-label, or a wildcard of one label. */
   readonly host: string;
   readonly app: App;
   /** Whether clients show a certificate; undefined where they are not asked. */
@@ -29,6 +29,17 @@ export function hostOf(authority: string): string {
   return host;
 }
 
+/** The wildcard that stands for a name's first label (RFC 4592 §2.1.1, but for that one label only): "*.example.com". */
+export function wildcardOf(host: string): string {
+  const dot = host.indexOf(".");
+  return dot === -1 ? host : `*${host.slice(dot)}`;
+}
+
+/** What is configured for a host: itself rather than the wildcard above it. */
+export function lookUp<T>(byHost: { get(name: string): T | undefined }, host: string): T | undefined {
+  return byHost.get(host) ?? byHost.get(wildcardOf(host));
+}
+
 export function createRouteTable(
   routes: Iterable<Route>,
   /** The route of a host that is in none of these, such as one on demand. */
@@ -43,7 +54,7 @@ export function createRouteTable(
       const exact = byHost.get(authority);
       if (exact) return exact;
       const host = hostOf(authority);
-      return byHost.get(host) ?? other(host);
+      return lookUp(byHost, host) ?? other(host);
     },
   };
 }

@@ -3,11 +3,12 @@ import net from "node:net";
 import tls from "node:tls";
 import type { ClientAuthState } from "../exchange/exchange.ts";
 import { boundReading } from "../runtime.ts";
+import type { AlpnChallenge } from "../tls/alpn-challenge.ts";
 import type { KeyPair } from "../tls/bundle.ts";
 import { createIdentify, type Identify } from "../tls/client-auth.ts";
 import type { ProtocolOptions } from "../tls/profile.ts";
 import { normalizeName } from "../tls/resolver.ts";
-import { peekServerName } from "./hello.ts";
+import { peekHello } from "./hello.ts";
 import { listen, stopListening } from "./listen.ts";
 import { describe, type Listener, type ListenerOptions, serve } from "./listeners.ts";
 
@@ -17,15 +18,19 @@ export interface SecureListenerOptions extends ListenerOptions {
   readonly protocol: ProtocolOptions;
   /** From connecting to the end of the handshake. */
   readonly handshakeTimeoutMs: number;
-  /** The context for a server name in lower case, or undefined to refuse the handshake. Never rejects. */
+  /** The context for a server name as it was sent, or undefined to refuse the handshake. Never rejects. */
   secureContext(serverName: string): Context | Promise<Context>;
   /** Shown to clients that send no server name. */
   readonly placeholder: KeyPair;
   /** Undefined where no host asks for client certificates. */
   readonly clientAuth: ClientAuthSource | undefined;
+  /** Undefined where TLS-ALPN-01 is not configured. */
+  readonly alpnChallenge?: AlpnChallenge | undefined;
   /** Whether a connection made for `serverName` may ask for `authority`; otherwise 421. */
   authorize(serverName: string, authority: string): boolean;
   onHandshakeError(reason: string): void;
+  /** Agents ask for this protocol, and their connections go to this function. */
+  readonly tunnel?: { readonly protocol: string; accept(socket: tls.TLSSocket, remoteAddress: string): void };
 }
 
 export interface ClientAuthSource {
@@ -83,6 +88,10 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
       boundReading(socket);
       const state = host !== undefined && identify ? { host, ...identify(socket) } : undefined;
       const facts = new TlsFacts(socket, state);
+      if (options.tunnel && facts.alpn === options.tunnel.protocol) {
+        options.tunnel.accept(socket, describe(socket, facts).remoteAddress);
+        return;
+      }
       serve(options, socket, describe(socket, facts), (authority) =>
         options.authorize(facts.serverName, authority),
       );
@@ -95,19 +104,19 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
 
   const server = tls.createServer({
     ...common,
+    ALPNProtocols: options.tunnel ? [...common.ALPNProtocols, options.tunnel.protocol] : common.ALPNProtocols,
     // Node makes one of the command line otherwise, and two processes could not resume each other's sessions.
     sessionIdContext: "skerry",
     key: placeholder.key,
     cert: placeholder.chain,
     SNICallback(name, done) {
-      const serverName = normalizeName(name);
       // Deno 2.9 asks even where the client sent no name; no context then means the server's own, the placeholder.
-      if (serverName === "") return done(null);
+      if (!name) return done(null);
       const settle = (context: Context): void => {
         if (context) done(null, context);
-        else done(new Error(`no certificate is configured for "${serverName}"`));
+        else done(new Error(`no certificate is configured for "${name}"`));
       };
-      const context = options.secureContext(serverName);
+      const context = options.secureContext(name);
       if (context instanceof Promise) context.then(settle, () => settle(undefined));
       else settle(context);
     },
@@ -148,14 +157,22 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
     return fresh;
   };
 
-  const front = clientAuth
-    ? net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
-        peekServerName(socket, { clock, timeoutMs: options.handshakeTimeoutMs }, (name) => {
-          const host = normalizeName(name);
-          (askingServer(host) ?? server).emit("connection", socket);
-        }),
-      )
-    : server;
+  const { alpnChallenge } = options;
+  const front =
+    clientAuth || alpnChallenge
+      ? net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+          // Without hosts that ask for certificates, a hello is worth a look only while a challenge is pending.
+          if (!clientAuth && !alpnChallenge?.pending) {
+            server.emit("connection", socket);
+            return;
+          }
+          peekHello(socket, { clock, timeoutMs: options.handshakeTimeoutMs }, ({ serverName, protocols }) => {
+            const host = normalizeName(serverName);
+            const answer = alpnChallenge?.answerFor(host, protocols);
+            (answer ?? askingServer(host) ?? server).emit("connection", socket);
+          });
+        })
+      : server;
 
   const address = await listen(front, options.address, "listen.https");
   // Set after binding, as failures to bind are the caller's; later ones (EMFILE on accept) pass and the next accept works.

@@ -28,6 +28,8 @@ export interface HttpChallenge {
    * answer as a failure of the host.
    */
   answerSoon(path: string, signal: AbortSignal): Promise<string | undefined>;
+  /** Those of all accounts that are known. */
+  thumbprints?(): readonly string[];
   /** From now on `token` is asked for by the account with `thumbprint`; the result ends that. Never rejects for storage's sake when one account is known. */
   expect?(token: string, thumbprint: string): Promise<() => Promise<void>>;
 }
@@ -71,6 +73,7 @@ export function createHttpChallenge({ storage, wall }: HttpChallengeOptions = {}
       for (const go of waiting) go();
     },
     answer,
+    thumbprints: () => [...new Set(thumbprints.values())],
     async answerSoon(path, signal) {
       const known = answer(path);
       // Bounded, so that a stranger's requests cannot pile up; the CA itself makes a handful.

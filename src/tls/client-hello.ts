@@ -1,4 +1,7 @@
-/** The server name in a ClientHello (RFC 8446 §4.1.2, RFC 6066 §3), read before TLS starts and without trusting a byte of it. */
+/**
+ * The server name and the protocols in a ClientHello (RFC 8446 §4.1.2, RFC 6066 §3, RFC 7301), read before TLS starts and
+ * without trusting a byte of it.
+ */
 
 /** A hello may grow with post-quantum shares and tickets, but not beyond one record's worth of memory. */
 export const MAX_HELLO_BYTES: number = 16_384 + 5;
@@ -6,21 +9,36 @@ export const MAX_HELLO_BYTES: number = 16_384 + 5;
 const HANDSHAKE_RECORD = 22;
 const CLIENT_HELLO = 1;
 const SERVER_NAME = 0;
+const PROTOCOLS = 16;
 const HOST_NAME = 0;
 
+export interface ClientHello {
+  /** As it was sent; "" where there is none. */
+  readonly serverName: string;
+  /** ALPN, in the client's order. */
+  readonly protocols: readonly string[];
+}
+
+const NOTHING: ClientHello = { serverName: "", protocols: [] };
+
 /**
- * What a client that sent `bytes` so far asks for: the name as it was sent, "" where it sent none or where this is no
- * ClientHello (TLS itself then says so), or undefined while more bytes are needed.
+ * What a client that sent `bytes` so far asks for, {@link NOTHING} where this is no ClientHello (TLS itself then says so),
+ * or undefined while more bytes are needed.
  */
-export function serverNameOf(bytes: Uint8Array): string | undefined {
+export function clientHelloOf(bytes: Uint8Array): ClientHello | undefined {
   const hello = joinRecords(bytes);
-  if (hello === undefined) return bytes.length >= MAX_HELLO_BYTES ? "" : undefined;
+  if (hello === undefined) return bytes.length >= MAX_HELLO_BYTES ? NOTHING : undefined;
   try {
-    return nameIn(new Reader(hello));
+    return read(new Reader(hello));
   } catch {
     // Lengths that contradict each other: TLS refuses it with the alert that it has for that.
-    return "";
+    return NOTHING;
   }
+}
+
+/** The server name alone, as {@link clientHelloOf} finds it. */
+export function serverNameOf(bytes: Uint8Array): string | undefined {
+  return clientHelloOf(bytes)?.serverName;
 }
 
 /** The handshake message, which may be spread over records; undefined while it is not whole, empty for anything else. */
@@ -48,25 +66,32 @@ function joinRecords(bytes: Uint8Array): Uint8Array | undefined {
   return Buffer.concat(parts).subarray(4, wanted);
 }
 
-function nameIn(hello: Reader): string {
-  if (hello.left === 0) return "";
+function read(hello: Reader): ClientHello {
+  if (hello.left === 0) return NOTHING;
   hello.skip(2 + 32); // version, random
   hello.block(1); // session id
   hello.block(2); // cipher suites
   hello.block(1); // compression methods
-  if (hello.left === 0) return "";
+  if (hello.left === 0) return NOTHING;
+  let { serverName } = NOTHING;
+  const protocols: string[] = [];
   const extensions = hello.block(2);
   while (extensions.left > 0) {
     const type = extensions.number(2);
     const extension = extensions.block(2);
-    if (type !== SERVER_NAME) continue;
-    const names = extension.block(2);
-    while (names.left > 0) {
-      const kind = names.number(1);
-      const name = names.block(2);
-      if (kind === HOST_NAME) return name.text();
-    }
-    return "";
+    if (type === SERVER_NAME) serverName = nameIn(extension.block(2));
+    if (type !== PROTOCOLS) continue;
+    const list = extension.block(2);
+    while (list.left > 0) protocols.push(list.block(1).text());
+  }
+  return { serverName, protocols };
+}
+
+function nameIn(names: Reader): string {
+  while (names.left > 0) {
+    const kind = names.number(1);
+    const name = names.block(2);
+    if (kind === HOST_NAME) return name.text();
   }
   return "";
 }

@@ -56,6 +56,12 @@ export function createResolver({
     return context;
   };
 
+  /** The name's own rather than that of the wildcard above it. */
+  const entryOf = (serverName: string): Entry | undefined => {
+    const name = normalizeName(serverName);
+    return entries.get(name) ?? entries.get(name.replace(/^[^.]+/, "*"));
+  };
+
   return {
     configure(hosts) {
       const wanted = new Set([...hosts].map(normalizeName));
@@ -87,9 +93,9 @@ export function createResolver({
       const entry = entries.get(normalizeName(host));
       if (entry) entry.ordered = false;
     },
-    bundle: (serverName) => entries.get(normalizeName(serverName))?.bundle,
+    bundle: (serverName) => entryOf(serverName)?.bundle,
     secureContext(serverName) {
-      const entry = entries.get(serverName) ?? entries.get(normalizeName(serverName));
+      const entry = entries.get(serverName) ?? entryOf(serverName);
       if (!entry) return undefined;
       return entry.bundle ? contextOf(entry.hash, entry.bundle) : placeholder;
     },

@@ -11,6 +11,8 @@ import { testCa } from "./ca.ts";
 export interface PebbleOptions {
   /** Where the CA's validator looks for HTTP-01 answers, in place of port 80. */
   httpPort: number;
+  /** Where it looks for TLS-ALPN-01 answers, in place of port 443. @default one where nobody is */
+  tlsPort?: number;
   /** Lifetime of issued certificates. @default 90 days */
   validitySeconds?: number;
   /** Require an external account binding: key id to MAC key (base64url). */
@@ -56,7 +58,7 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
     certificate: join(folder, "server.pem"),
     privateKey: join(folder, "server.key"),
     httpPort: options.httpPort,
-    tlsPort,
+    tlsPort: options.tlsPort ?? tlsPort,
     ocspResponderURL: "",
     externalAccountBindingRequired: options.eab !== undefined,
     externalAccountMACKeys: options.eab ?? {},

@@ -1,0 +1,32 @@
+/** Everything that proves names to CAs, as a config asks for it. */
+import type { Clock } from "../clock.ts";
+import type { AcmeConfig } from "../config/config.ts";
+import type { Log } from "../log.ts";
+import type { Storage } from "../storage/storage.ts";
+import { type AlpnChallenge, createAlpnChallenge } from "../tls/alpn-challenge.ts";
+import { createHttpChallenge, type HttpChallenge } from "../tls/challenge.ts";
+import { createAcmeIssuer, type Issuer } from "../tls/issuer.ts";
+import { challengeTypes, createSolvers } from "../tls/solvers.ts";
+
+export interface Issuing {
+  readonly challenge: HttpChallenge;
+  /** Undefined where TLS-ALPN-01 is not configured. */
+  readonly alpn: AlpnChallenge | undefined;
+  /** The configured CA, then those to turn to. */
+  readonly issuers: readonly Issuer[] | undefined;
+}
+
+export function createIssuing(
+  config: AcmeConfig | undefined,
+  { storage, clock, log }: { storage: Storage; clock: Clock; log: Log },
+): Issuing {
+  const wall = (): number => clock.wall();
+  const challenge = createHttpChallenge({ storage, wall });
+  if (!config) return { challenge, alpn: undefined, issuers: undefined };
+  const alpn = createAlpnChallenge(wall);
+  const solvers = createSolvers({ config, http: challenge, alpn, clock, log });
+  const issuers = [config, ...(config.fallback ?? [])].map((acme) =>
+    createAcmeIssuer({ config: acme, storage, challenge, solvers, clock, log }),
+  );
+  return { challenge, alpn: challengeTypes(config).includes("tls-alpn-01") ? alpn : undefined, issuers };
+}
