@@ -1,5 +1,7 @@
-import { expect, test } from "vitest";
-import { simulate } from "./simulation.ts";
+import { describe, expect, test } from "vitest";
+import { createPool } from "../../src/upstream/pool.ts";
+import { simulate, theory } from "./simulation.ts";
+import { manualClock, noTransport, seeded } from "./support.ts";
 
 test.each([2, 20, 200])(
   "with latency weighed in, %i ms servers at λ = 0.9 stay within 10 %% of pure two choices",
@@ -23,4 +25,67 @@ test("one server of four that takes ten times as long gets under 3 % of the requ
 test("no server of a quiet, nearly equal pool starves", () => {
   const { shares } = simulate({ serviceMs: [20, 23, 26, 29, 32], load: 0.1, durationMs: 60_000 });
   for (const share of shares) expect(share).toBeGreaterThan(0.1);
+});
+
+describe("a thousand servers at λ = 0.9", () => {
+  const thousand = { serviceMs: Array<number>(1000).fill(20), load: 0.9 };
+  const mean = (more: object, services = 500): number =>
+    simulate({ ...thousand, durationMs: services * 20, ...more }).meanMs / 20;
+
+  test("take 2.61 service times in theory with two choices, and ten with one", () => {
+    expect(theory(0.9, 2)).toBeCloseTo(2.61, 2);
+    expect(theory(0.9, 1)).toBeCloseTo(10, 9);
+  });
+
+  test("take the same through the pool, within 5 %", () => {
+    const measured = mean({});
+    expect(measured).toBeGreaterThan(theory(0.9, 2) * 0.95);
+    expect(measured).toBeLessThan(theory(0.9, 2) * 1.05);
+  });
+
+  test("take about ten at random", () => {
+    // Each queue is one by itself, so fewer of them, over a longer time, tell the same.
+    const measured = mean({ balance: "random", serviceMs: Array<number>(100).fill(20) }, 6000);
+    expect(measured).toBeGreaterThan(9);
+    expect(measured).toBeLessThan(11);
+  });
+
+  test("take less than half of that behind eight edges that know nothing of each other", () => {
+    expect(mean({ edges: 8 })).toBeLessThan(theory(0.9, 1) / 2);
+  });
+
+  test("take a third of it where agents report their true load, however old by then", () => {
+    expect(mean({ edges: 8, reportEveryMs: 50 }, 250)).toBeLessThan(4);
+  });
+});
+
+describe("n balls in n bins", () => {
+  const n = 10_000;
+  const fullest = (balance: "p2c" | "random"): number => {
+    const pool = createPool("bins", {
+      clock: manualClock(),
+      random: seeded(8),
+      balancing: {
+        balance,
+        slowStartMs: 0,
+        maxInFlight: n,
+        queue: { max: 0, timeoutMs: 1 },
+        panicThreshold: 0,
+      },
+    });
+    pool.update(Array.from({ length: n }, (_, i) => ({ id: `${i}`, transport: () => noTransport })));
+    for (let i = 0; i < n; i++) pool.lease();
+    return Math.max(...pool.members().map(({ inFlight }) => inFlight));
+  };
+
+  test("fill the fullest to ln ln n / ln 2 and a constant with two choices", () => {
+    expect(Math.log(Math.log(n)) / Math.LN2).toBeCloseTo(3.2, 1);
+    expect(fullest("p2c")).toBeLessThanOrEqual(4);
+  });
+
+  test("fill it to about ln n / ln ln n, or twice that, with one", () => {
+    expect(Math.log(n) / Math.log(Math.log(n))).toBeCloseTo(4.1, 1);
+    expect(fullest("random")).toBeGreaterThanOrEqual(6);
+    expect(fullest("random")).toBeLessThanOrEqual(9);
+  });
 });
