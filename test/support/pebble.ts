@@ -111,7 +111,7 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
         await get(directory, ca.rootPem);
         return;
       } catch (thrown) {
-        if (tries > 100 || pebble.exitCode !== null)
+        if (tries > 400 || pebble.exitCode !== null)
           throw new Error(`pebble did not start: ${output}`, { cause: thrown });
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
