@@ -6,6 +6,7 @@ import type { Storage } from "../storage/storage.ts";
 import { type AlpnChallenge, createAlpnChallenge } from "../tls/alpn-challenge.ts";
 import { createHttpChallenge, type HttpChallenge } from "../tls/challenge.ts";
 import { createAcmeIssuer, type Issuer } from "../tls/issuer.ts";
+import { createPreflight, isPublicDirectory } from "../tls/preflight.ts";
 import { challengeTypes, createSolvers } from "../tls/solvers.ts";
 
 export interface Issuing {
@@ -26,7 +27,17 @@ export function createIssuing(
   const alpn = createAlpnChallenge(wall);
   const solvers = createSolvers({ config, http: challenge, alpn, clock, log });
   const issuers = [config, ...(config.fallback ?? [])].map((acme) =>
-    createAcmeIssuer({ config: acme, storage, challenge, solvers, clock, log }),
+    createAcmeIssuer({
+      config: acme,
+      storage,
+      challenge,
+      solvers,
+      clock,
+      log,
+      ...((acme.preflight ?? isPublicDirectory(acme.directory)) && {
+        preflight: createPreflight({ config: acme, clock, log }),
+      }),
+    }),
   );
   return { challenge, alpn: challengeTypes(config).includes("tls-alpn-01") ? alpn : undefined, issuers };
 }

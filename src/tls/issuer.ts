@@ -12,6 +12,7 @@ import { newKey } from "./certificate-key.ts";
 import { type HttpChallenge, httpSolver } from "./challenge.ts";
 import { createPendingOrders, type PendingOrder } from "./pending.ts";
 import { pollUntil } from "./poll.ts";
+import type { Preflight } from "./preflight.ts";
 import { AcmeProblem, parseRetryAfter, problemFrom, problemOf } from "./problem.ts";
 import { createTransport, type TransportOptions } from "./transport.ts";
 import { type Solver, validate } from "./validate.ts";
@@ -60,6 +61,8 @@ export interface AcmeIssuerOptions {
   challenge: HttpChallenge;
   /** Ways to prove a name, in the order of preference. @default HTTP-01 by `challenge` */
   solvers?: readonly Solver[];
+  /** Looks at a name before it is ordered. @default nobody does */
+  preflight?: Pick<Preflight, "check">;
   clock: Clock;
   /** @default none */
   log?: Log;
@@ -146,6 +149,8 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
     const profile = await offeredProfile(connection, wish);
     const left = await resume(host, { account, connection }, { keyType, profile });
     if (left) return left;
+    const thumbprint = thumbprintOf(account.key);
+    await options.preflight?.check(host, { accountUrl: account.url, thumbprint }, signal);
     const key = await newKey(keyType);
     const order = await placeOrder(connection, host, profile, wish.replaces);
     // From here on a crash loses neither the order nor its key.
@@ -275,8 +280,9 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
       try {
         return await guard(() => finish(started, host, signal), "never", signal);
       } catch (thrown) {
-        // A refusal ends an order. After a fault it may be finished the next time.
-        if (!signal.aborted && !isTransient(thrown)) await pending.remove(host);
+        // A refusal ends an order. After a fault, or where the CA was told nothing yet, it may be finished the next time.
+        const open = thrown instanceof EdgeError && thrown.retry === "any";
+        if (!signal.aborted && !isTransient(thrown) && !open) await pending.remove(host);
         throw thrown;
       }
     },
