@@ -41,3 +41,16 @@ export function boundReading(socket: PausableSocket): void {
     return resume.call(socket);
   };
 }
+
+/**
+ * Whether a client may offer the session of an earlier connection. Deno 2.9.6 keeps sessions of its own, by server name and
+ * for the whole process, and offers one of those instead (denoland/deno#36592): one that was made without verification
+ * could stand in for a verified one.
+ */
+export const offersOwnSessions: boolean = runtimeName !== "deno";
+
+/**
+ * What `node:dns` says where a name has no such records. Bun 1.4.5 says ENOTFOUND for ENODATA; Deno 2.9.6 too, and also
+ * where the server failed or refused (denoland/deno#36561).
+ */
+export const DNS_NOTHING: readonly string[] = ["ENODATA", "ENOTFOUND"];

@@ -3,6 +3,7 @@ import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import type { Clock } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
+import { offersOwnSessions } from "../runtime.ts";
 
 /** How to speak TLS. */
 export interface DialTls {
@@ -53,7 +54,8 @@ function openTls(
   tls: DialTls,
 ): TLSSocket {
   const name = tls.serverName ?? host;
-  const last = tls.sessions?.last;
+  const sessions = offersOwnSessions ? tls.sessions : undefined;
+  const last = sessions?.last;
   const socket = connectTls({
     // Without a host of its own, as over a Unix socket, this is what is verified.
     host,
@@ -66,7 +68,6 @@ function openTls(
     ...(tls.alpn && { ALPNProtocols: [...tls.alpn] }),
     ...(last && { session: last }),
   });
-  const { sessions } = tls;
   if (sessions)
     socket.on("session", (session) => {
       sessions.last = session;

@@ -6,6 +6,7 @@ import { lookup, Resolver } from "node:dns";
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { type Clock, sleep } from "../clock.ts";
+import { DNS_NOTHING } from "../runtime.ts";
 import { type Answer, type Endpoint, type Resolve, UNTOLD_TTL_MS } from "../upstream/names.ts";
 
 export interface ResolveOptions {
@@ -32,8 +33,8 @@ function failure(code: string, name: string): Error {
   return Object.assign(new Error(`${code} ${name}`), { code });
 }
 const codeOf = (error: unknown): string => String((error as { code?: unknown }).code);
-/** DNS said, with certainty, that there is nothing. */
-const isNothing = (error: unknown): boolean => ["ENODATA", "ENOTFOUND"].includes(codeOf(error));
+/** DNS said that there is nothing. */
+const isNothing = (error: unknown): boolean => DNS_NOTHING.includes(codeOf(error));
 
 /** Resolves names by the machine's means. Rejects with a code such as ENOTFOUND, ESERVFAIL or ETIMEOUT. */
 export function createResolve(options: ResolveOptions): Resolve {
