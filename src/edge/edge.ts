@@ -14,7 +14,6 @@ import { failExchange, problem } from "../proxy/problem.ts";
 import { splice } from "../proxy/splice.ts";
 import { runtimeName, runtimeVersion } from "../runtime.ts";
 import type { Issuer } from "../tls/issuer.ts";
-import { createCertificateManager } from "../tls/manager.ts";
 import { createPlaceholder } from "../tls/placeholder.ts";
 import { protocolOptions } from "../tls/profile.ts";
 import { reachAnswer } from "../tls/reach.ts";
@@ -23,11 +22,13 @@ import { version } from "../version.ts";
 import { openAdmin } from "./admin-listener.ts";
 import type { AdminSource, BackendView } from "./admin-source.ts";
 import type { Backend } from "./backends.ts";
+import { createCertificates } from "./certificates.ts";
 import { createConnections } from "./connections.ts";
 import { createHandler } from "./handler.ts";
 import { withHsts } from "./hsts.ts";
 import { createIssuing } from "./issuing.ts";
 import { openPlainListener } from "./listeners.ts";
+import { permitFirst } from "./on-demand.ts";
 import { answerChallenge, createPlainHandler } from "./plain.ts";
 import { createProxying, proxyHandler } from "./proxying.ts";
 import { type App, createRouteTable, hostOf, lookUp, type Route, type RouteTable } from "./routes.ts";
@@ -89,17 +90,8 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
   const protocol = protocolOptions(config.tls.profile);
   const resolver = createResolver({ minVersion: protocol.minVersion });
   const issuer = options.issuer ?? issuers;
-  const certificates = createCertificateManager({
-    hosts: config.hosts.values(),
-    storage,
-    issuer,
-    resolver,
-    clock,
-    random,
-    log,
-    metrics,
-    ...(config.acme?.concurrency !== undefined && { concurrency: config.acme.concurrency }),
-  });
+  const certificates = createCertificates(config, { storage, issuer, resolver, clock, random, log, metrics });
+  const { onDemand } = certificates;
   const proxying = createProxying({ clock, random, log, metrics });
   const resolved = proxying.backends.update(config.backends, config.dns);
 
@@ -149,13 +141,17 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     app: withHsts(appOf(handler, name), hsts),
     clientAuth: clientAuth && (clientAuth.required ? "required" : "optional"),
   });
-  const tableOf = ({ hosts }: ResolvedConfig): RouteTable =>
-    createRouteTable([...hosts.values()].map(routeOf));
+  const tableOf = ({ hosts, onDemand: others }: ResolvedConfig): RouteTable => {
+    const app = others && withHsts(appOf(others.handler, "hosts on demand"), others.hsts);
+    return createRouteTable([...hosts.values()].map(routeOf), (host) =>
+      app && onDemand?.has(host) ? { host, app, label: "on-demand" } : undefined,
+    );
+  };
   let routes = tableOf(config);
 
   const fail = (exchange: Exchange, error: EdgeError, context?: RequestContext): void =>
     failExchange(exchange, error, context);
-  const onExchange = createHandler({
+  const handle = createHandler({
     routes: () => routes,
     trust: () => trust,
     location: config.location,
@@ -168,8 +164,9 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
       sendResponse(exchange, response, (client, upgrade) => splice(client, upgrade.stream, clock)),
     fail,
   });
+  const onExchange = onDemand ? permitFirst(onDemand, (authority) => routes.find(authority), handle) : handle;
   const onPlainExchange = createPlainHandler({
-    hasHost: (host) => routes.find(host) !== undefined,
+    hasHost: (host) => routes.find(host) !== undefined || onDemand?.mayHave(host) === true,
     challenge: (path) => answerChallenge(challenge, path, clock),
     reach: (path) => reachAnswer(path, challenge.thumbprints?.() ?? []),
     https: () => https.address,
@@ -216,7 +213,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
         onExchange,
         protocol,
         handshakeTimeoutMs: config.limits.headTimeoutMs + (config.onDemand?.handshakeWaitMs ?? 0),
-        secureContext: (name) => tunnels.secureContext(name) ?? resolver.secureContext(name),
+        secureContext: (name) => tunnels.secureContext(name) ?? certificates.secureContext(name),
         tunnel: tunnels,
         placeholder,
         clientAuth: asksClients(config) ? { ca: clientCa, pair: (name) => resolver.bundle(name) } : undefined,
@@ -240,7 +237,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
           version,
           location: config.location,
           state: () => state,
-          certificates: () => certificates.status(),
+          certificates: () => certificates.manager.status(),
           backends: () => proxying.backends.all().map(backendView),
         }),
         fail,
@@ -249,6 +246,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     await resolved;
     // After the listeners, as the CA will knock on port 80 as soon as something is ordered.
     await certificates.start();
+    certificates.shareTickets((keys) => https.setTicketKeys(keys));
   } catch (thrown) {
     stopListening();
     await tunnels.close();
@@ -308,7 +306,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
       trust = nextTrust;
       routes = table;
       tunnels.refresh();
-      await certificates.setHosts(next.hosts.values());
+      await certificates.setHosts(next.hosts);
       log.info("edge.reloaded", { hosts: next.hosts.size, backends: next.backends.size });
     },
     drain: () => (draining ??= drain()),

@@ -1,13 +1,13 @@
 /** Whether a connection may ask a host anything: client certificates are a matter of the connection, not of the request. */
 import { EdgeError } from "../errors.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import type { Route } from "./routes.ts";
+import { hostOf, type Route } from "./routes.ts";
 
 /** What keeps an exchange from its route, if anything does. */
 export function clientAuthError(route: Route, exchange: Exchange): EdgeError | undefined {
   const state = exchange.connection.tls?.clientAuth;
   if (state === undefined && route.clientAuth === undefined) return undefined;
-  if (route.clientAuth === undefined || state?.host !== route.host)
+  if (route.clientAuth === undefined || state?.host !== hostOf(exchange.head.authority))
     return new EdgeError(
       "MISDIRECTED",
       route.clientAuth === undefined

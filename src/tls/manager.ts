@@ -43,6 +43,10 @@ export interface CertificateManager {
   status(): CertificateStatus[];
   /** New hosts are loaded and obtained, hosts that are gone are no longer served. Resolves as {@link start} does. */
   setHosts(hosts: Iterable<ManagedHost>): Promise<void>;
+  /** One host more, by ACME, whatever {@link setHosts} says; resolves when what is stored of it is served. */
+  add(host: string): Promise<void>;
+  /** Lets go of a host that was added. What is stored stays. */
+  remove(host: string): void;
   /** Tries one host at once, whatever earlier failures say; false where it is not configured. */
   retry(host: string): boolean;
   /** Stops orders and timers; resolves when none runs any more. */
@@ -63,6 +67,8 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
   /** As configured now, by name. */
   let managed = new Map<string, Exclude<ManagedHost, string>>();
   const kept = new Map<string, Kept>();
+  /** Those that were added one by one. */
+  const extra = new Set<string>();
   const wall = (): number => clock.wall();
   const status = (): CertificateStatus[] => [...kept.values()].map(({ keeper }) => keeper.status());
   const common = { clock, random, log, resolver, meters: createMeters(metrics, clock, status) };
@@ -111,7 +117,7 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
   };
 
   const setHosts = async (hosts: Iterable<ManagedHost>): Promise<void> => {
-    const wanted = new Map([...hosts].map(hostOf).map((host) => [host.name, host]));
+    const wanted = new Map([...extra, ...hosts].map(hostOf).map((host) => [host.name, host]));
     managed = wanted;
     const gone: Promise<void>[] = [];
     for (const [name, { keeper, source }] of kept) {
@@ -144,6 +150,25 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
     start: () => setHosts(options.hosts),
     status,
     setHosts,
+    async add(host) {
+      extra.add(host);
+      if (kept.has(host) || closing) return;
+      resolver.add(host);
+      const keeper = keepByAcme(host, acme);
+      const entry = { keeper, source: "acme" };
+      kept.set(host, entry);
+      await keeper.load();
+      if (kept.get(host) === entry && !closing) keeper.begin();
+    },
+    remove(host) {
+      if (!extra.delete(host) || managed.has(host)) return;
+      const found = kept.get(host);
+      kept.delete(host);
+      resolver.remove(host);
+      found?.keeper.close().catch((thrown: unknown) => {
+        log.warn("certificate.close_failed", { host, ...errorFields(thrown) });
+      });
+    },
     retry(host) {
       const found = kept.get(host);
       found?.keeper.retry();

@@ -8,6 +8,10 @@ import { invalid } from "./certificate.ts";
 export interface Resolver {
   /** The names that are served; all others are refused. Bundles of names that are left out are dropped. */
   configure(hosts: Iterable<string>): void;
+  /** One name more. */
+  add(host: string): void;
+  /** One name less, and its bundle. */
+  remove(host: string): void;
   /**
    * Serves `bundle` from the next handshake on. False where its generation is not above that of the one served.
    * Throws CERTIFICATE_INVALID where TLS does not take it; the one served stays.
@@ -69,6 +73,13 @@ export function createResolver({
       for (const host of wanted) {
         if (!entries.has(host)) entries.set(host, { bundle: undefined, hash: "", ordered: true });
       }
+    },
+    add(host) {
+      const name = normalizeName(host);
+      if (!entries.has(name)) entries.set(name, { bundle: undefined, hash: "", ordered: true });
+    },
+    remove(host) {
+      entries.delete(normalizeName(host));
     },
     set(host, bundle) {
       const entry = entries.get(normalizeName(host));
