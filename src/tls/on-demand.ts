@@ -64,7 +64,9 @@ interface Served {
 export function createOnDemand(options: OnDemandOptions): OnDemand {
   const { config, permission, clock, log, context, notAfter, add, remove } = options;
   const stop = new AbortController();
-  const refused = new LRUCache<string, true>({ max: MAX_REFUSED, perf: clock, ttlResolution: 0 });
+  /** Until when, in monotonic time. */
+  const refused = new LRUCache<string, number>({ max: MAX_REFUSED });
+  const isRefused = (name: string): boolean => (refused.get(name) ?? 0) > clock.now();
   const asking = new Map<string, Promise<boolean>>();
   const served = new LRUCache<string, Served>({
     max: config.maxHosts,
@@ -100,7 +102,7 @@ export function createOnDemand(options: OnDemandOptions): OnDemand {
     const yes = await question(name);
     if (stop.signal.aborted) return false;
     if (yes !== true) {
-      refused.set(name, true, { ttl: yes === "unknown" ? UNANSWERED_MS : REFUSED_MS });
+      refused.set(name, clock.now() + (yes === "unknown" ? UNANSWERED_MS : REFUSED_MS));
       log.debug("on_demand.refused", { host: name });
       return false;
     }
@@ -117,7 +119,7 @@ export function createOnDemand(options: OnDemandOptions): OnDemand {
     if ((await question(name)) !== false || stop.signal.aborted) return;
     log.info("on_demand.withdrawn", { host: name });
     served.delete(name);
-    refused.set(name, true, { ttl: REFUSED_MS });
+    refused.set(name, clock.now() + REFUSED_MS);
   };
 
   const permit = (name: string): Promise<boolean> => {
@@ -126,7 +128,7 @@ export function createOnDemand(options: OnDemandOptions): OnDemand {
       if (clock.now() - entry.askedAt > ASK_AGAIN_MS) void askAgain(name, entry);
       return Promise.resolve(true);
     }
-    if (!isHostName(name) || refused.has(name) || stop.signal.aborted) return Promise.resolve(false);
+    if (!isHostName(name) || isRefused(name) || stop.signal.aborted) return Promise.resolve(false);
     const known = asking.get(name);
     if (known) return known;
     if (asking.size >= MAX_ASKING) {
@@ -179,7 +181,7 @@ export function createOnDemand(options: OnDemandOptions): OnDemand {
     },
     permit: (name) => permit(normal(name)),
     has: (name) => served.has(name),
-    mayHave: (name) => served.has(name) || (isHostName(name) && !refused.has(name)),
+    mayHave: (name) => served.has(name) || (isHostName(name) && !isRefused(name)),
     arrived(name) {
       for (const go of served.peek(name)?.waiting ?? []) go();
     },
