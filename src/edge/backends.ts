@@ -184,6 +184,10 @@ export function createBackends(options: BackendsOptions): Backends {
         clock,
         random,
       });
+    // Nobody would ask again how these are.
+    if (!health)
+      for (const { id, state } of backend.pool.members())
+        if (state === "unhealthy") backend.pool.mark(id, true);
   };
 
   const apply = (backend: Running, config: BackendConfig): Promise<unknown> => {
