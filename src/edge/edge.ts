@@ -88,7 +88,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
 
   const { challenge, alpn, issuers } = createIssuing(config.acme, { storage, clock, log });
   const protocol = protocolOptions(config.tls.profile);
-  const resolver = createResolver({ minVersion: protocol.minVersion });
+  const resolver = createResolver({ protocol });
   const issuer = options.issuer ?? issuers;
   const certificates = createCertificates(config, { storage, issuer, resolver, clock, random, log, metrics });
   const { onDemand } = certificates;

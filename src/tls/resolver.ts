@@ -4,6 +4,7 @@ import { createSecureContext, type SecureContext } from "node:tls";
 import { LRUCache } from "lru-cache";
 import type { Bundle, KeyPair } from "./bundle.ts";
 import { invalid } from "./certificate.ts";
+import { type ProtocolOptions, protocolOptions } from "./profile.ts";
 
 export interface Resolver {
   /** The names that are served; all others are refused. Bundles of names that are left out are dropped. */
@@ -31,8 +32,8 @@ export interface Resolver {
 export interface ResolverOptions {
   /** TLS contexts kept ready; one takes some 20 KiB and is made anew in less than a millisecond. @default 10_000 */
   maxContexts?: number;
-  /** @default "TLSv1.2" */
-  minVersion?: "TLSv1.2" | "TLSv1.3";
+  /** For contexts too: in Bun they bring their own ciphers and versions to the connection. @default Mozilla's intermediate */
+  protocol?: ProtocolOptions;
 }
 
 interface Entry {
@@ -44,7 +45,7 @@ interface Entry {
 
 export function createResolver({
   maxContexts = 10_000,
-  minVersion = "TLSv1.2",
+  protocol = protocolOptions("intermediate"),
 }: ResolverOptions = {}): Resolver {
   const entries = new Map<string, Entry>();
   /** By hash of the bundle, so that a new certificate never meets an old context. */
@@ -54,7 +55,7 @@ export function createResolver({
   const contextOf = (hash: string, bundle: Bundle): SecureContext => {
     let context = contexts.get(hash);
     if (!context) {
-      context = secureContextOf(bundle, minVersion);
+      context = secureContextOf(bundle, protocol);
       contexts.set(hash, context);
     }
     return context;
@@ -112,7 +113,7 @@ export function createResolver({
     },
     placeholderContext: () => placeholder,
     setPlaceholder(pair) {
-      placeholder = secureContextOf(pair, minVersion);
+      placeholder = secureContextOf(pair, protocol);
     },
   };
 }
@@ -123,8 +124,8 @@ export function normalizeName(name: string): string {
   return lower.endsWith(".") ? lower.slice(0, -1) : lower;
 }
 
-function secureContextOf({ key, chain }: KeyPair, minVersion: "TLSv1.2" | "TLSv1.3"): SecureContext {
-  return createSecureContext({ key, cert: chain, minVersion });
+function secureContextOf({ key, chain }: KeyPair, protocol: ProtocolOptions): SecureContext {
+  return createSecureContext({ key, cert: chain, ...protocol });
 }
 
 function hashOf({ key, chain }: KeyPair): string {
