@@ -1,4 +1,6 @@
 /** Which runtime this is, and every quirk that Skerry works around, each with the version seen and the issue. */
+import v8 from "node:v8";
+import vm from "node:vm";
 
 declare const Bun: { version: string } | undefined;
 declare const Deno: { version: { deno: string } } | undefined;
@@ -54,3 +56,33 @@ export const offersOwnSessions: boolean = runtimeName !== "deno";
  * where the server failed or refused (denoland/deno#36561).
  */
 export const DNS_NOTHING: readonly string[] = ["ENODATA", "ENOTFOUND"];
+
+/** Bytes received between two young collections. Each takes some 0.2 ms. */
+const COLLECT_EVERY_BYTES = 8_388_608;
+
+let received = 0;
+let collectYoung: (() => void) | undefined;
+
+/**
+ * To be told of every chunk that a socket gives.
+ *
+ * Node 26.10 reads into a new buffer each time, and V8 meets their growth with collections of the whole heap: 28 in a
+ * download of 600 MiB, more than a third of its CPU time. The buffers are dead by then and young, so a young collection
+ * now and then frees them for next to nothing: 3.3 ms of CPU per MiB became 1.7. V8 has no API for it but the `gc` that
+ * a flag brings; it is taken from a context of its own, so that no global appears. Bun's and Deno's buffers do not suffer.
+ */
+export function countReceived(bytes: number): void {
+  received += bytes;
+  if (received < COLLECT_EVERY_BYTES) return;
+  received = 0;
+  collectYoung ??= youngCollection();
+  collectYoung();
+}
+
+function youngCollection(): () => void {
+  if (runtimeName !== "node") return () => {};
+  v8.setFlagsFromString("--expose-gc");
+  const gc: unknown = vm.runInNewContext("gc");
+  v8.setFlagsFromString("--no-expose-gc");
+  return typeof gc === "function" ? () => gc({ type: "minor" }) : () => {};
+}

@@ -4,6 +4,7 @@ import { EdgeError, type Retry } from "../errors.ts";
 import type { ResponseHandler, UpstreamRequest } from "../exchange/dispatch.ts";
 import { getHeader, hasToken } from "../exchange/headers.ts";
 import type { ByteStream } from "../exchange/stream.ts";
+import { countReceived } from "../runtime.ts";
 import type { Http1Client, Http1ClientOptions } from "./client.ts";
 import { CHUNKED, HeadError, type ParsedResponse, UNTIL_CLOSE } from "./head.ts";
 import { type BodyOwner, IncomingBody } from "./incoming.ts";
@@ -176,6 +177,7 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
   }
 
   #data(chunk: Buffer): void {
+    countReceived(chunk.length);
     if (this.#request === undefined) {
       // Bytes that nobody asked for would be taken for the next request's answer.
       this.destroy();

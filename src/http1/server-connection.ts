@@ -1,6 +1,7 @@
 /** The connection behind `serveHttp1`: heads in, exchanges out, one at a time. What it promises stands in server.ts. */
 import { EdgeError } from "../errors.ts";
 import type { ByteStream } from "../exchange/stream.ts";
+import { countReceived } from "../runtime.ts";
 import { answeredEarly, clientClosed, refused } from "./faults.ts";
 import { HeadError, type ParsedRequest } from "./head.ts";
 import { type BodyOwner, IncomingBody } from "./incoming.ts";
@@ -175,6 +176,7 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
   }
 
   #data(chunk: Buffer): void {
+    countReceived(chunk.length);
     if (this.#state !== OPEN) {
       this.#lingered += chunk.length;
       if (this.#lingered > this.options.limits.maxDrainBytes) this.stream.destroy();

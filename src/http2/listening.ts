@@ -1,5 +1,6 @@
 /** The receiving end of a connection's byte stream: chunks become frames, its events become ends. */
 import type { HeaderList } from "../exchange/headers.ts";
+import { countReceived } from "../runtime.ts";
 import { type ConnectionFacts, Ending } from "./ending.ts";
 import { type FrameListener, FrameReader } from "./frames.ts";
 import { Guard } from "./guard.ts";
@@ -39,6 +40,7 @@ export abstract class Listening extends Ending implements FrameListener {
   abstract onOversize(type: number, streamId: number, length: number): void;
 
   readonly #onData = (chunk: Buffer): void => {
+    countReceived(chunk.length);
     if (this.closed || this.halted) return;
     this.now = this.heardAt = this.clock.now();
     this.guard.tick(this.now);
