@@ -1,4 +1,5 @@
 /** How TLS is spoken: Mozilla's server side recommendations, version 5.7, as far as each runtime lets itself be told. */
+import { constants } from "node:crypto";
 
 export type TlsProfile = "intermediate" | "modern";
 
@@ -8,9 +9,10 @@ export interface ProtocolOptions {
   /** In the order of preference. */
   readonly ecdhCurve: string;
   readonly honorCipherOrder: boolean;
+  readonly secureOptions: number;
 }
 
-/** All good: forward secret and authenticated. Which one is the client's choice, as it knows whether it has AES in hardware. */
+/** All good: forward secret and authenticated. */
 const TLS_1_3 = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
 const TLS_1_2 = [
   "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -22,7 +24,12 @@ const TLS_1_2 = [
 ];
 
 export function protocolOptions(profile: TlsProfile): ProtocolOptions {
-  const common = { honorCipherOrder: false, ecdhCurve: "X25519:prime256v1:secp384r1" };
+  const common = {
+    honorCipherOrder: true,
+    // But ChaCha20 where the client has it first: then it has no AES in hardware.
+    secureOptions: constants.SSL_OP_PRIORITIZE_CHACHA ?? 0,
+    ecdhCurve: "X25519:prime256v1:secp384r1",
+  };
   switch (profile) {
     case "intermediate":
       return { ...common, minVersion: "TLSv1.2", ciphers: [...TLS_1_3, ...TLS_1_2].join(":") };
