@@ -43,6 +43,12 @@ export const systemClock: Clock = {
 /** The runtime's own source of chance; good for balancing and jitter, never for secrets. */
 export const systemRandom: Random = Math.random;
 
+/** Keeps the process alive, which timers of a {@link Clock} do not, until it is cancelled. */
+export function stayAlive(): Timer {
+  const handle = setInterval(() => {}, LONGEST_TIMER_MS);
+  return { cancel: () => clearInterval(handle) };
+}
+
 /** Resolves after `delayMs`, or rejects with the signal's reason as soon as `signal` aborts. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -4,13 +4,18 @@ import { version } from "../version.ts";
 import { addCheck } from "./check.ts";
 import { addConfig } from "./config.ts";
 import { addDev } from "./dev.ts";
+import { addDoctor } from "./doctor.ts";
 import { EXIT_USAGE, reportFailure } from "./fail.ts";
 import { addServe } from "./serve.ts";
+import { addToken } from "./token.ts";
 import { addUp } from "./up.ts";
+import { runWormhole } from "./wormhole-run.ts";
 
 /** Runs one command line and ends the process where the command is over. Never rejects. */
 export async function main(args: readonly string[]): Promise<void> {
   try {
+    // Its own arguments end where the command's begin, which is for the agent to say.
+    if (args[0] === "wormhole") process.exit(await runWormhole(args.slice(1)));
     await createProgram((code) => process.exit(code)).parseAsync(args, { from: "user" });
   } catch (error) {
     // Commander has written its own message by then, and help or a version are no failure.
@@ -44,6 +49,9 @@ Examples:
   addServe(program, exit);
   addCheck(program);
   addConfig(program);
+  addDoctor(program);
+  addToken(program);
+  program.command("wormhole").summary("join a backend from a container: wormhole COMMAND…");
   return program;
 }
 

@@ -53,8 +53,9 @@ export interface Http2Client extends Transport {
   /**
    * Opens a plain CONNECT stream (RFC 9113 §8.5). Bytes may be written at once; a refusal is an "error" whose `retry`
    * says whether it was provably not accepted. `:authority` may stand in `headers`. @default ":authority" is "localhost"
+   * @param opened - runs once when the peer has accepted
    */
-  connect(headers?: HeaderList): ByteStream;
+  connect(headers?: HeaderList, opened?: () => void): ByteStream;
   /** GOAWAY was said by either side, or the connection is gone. */
   readonly draining: boolean;
   readonly closed: boolean;
@@ -154,7 +155,7 @@ export class ClientConnection extends Http2Connection implements Http2Client {
     };
   }
 
-  connect(headers: HeaderList = []): ByteStream {
+  connect(headers: HeaderList = [], opened?: () => void): ByteStream {
     const writeBlock = (): void => {
       writer.length = 0;
       writer.field(":method", "CONNECT");
@@ -170,7 +171,7 @@ export class ClientConnection extends Http2Connection implements Http2Client {
       return stream.tunnel!;
     }
     writeBlock();
-    const stream = this.#open(undefined, false, tunnelOf);
+    const stream = this.#open(opened && tunnelHandler(opened), false, tunnelOf);
     this.writeHeaders(stream.id, writer.bytes, false, writer.length);
     this.schedule();
     return stream.tunnel!;
@@ -370,6 +371,11 @@ function trusting(limits: Limits): Limits {
       maxWindowUpdatesPerSecond: any,
     },
   };
+}
+
+/** A tunnel's failures are its stream's own events. */
+function tunnelHandler(upgraded: () => void): ResponseHandler {
+  return { inform() {}, respond() {}, upgraded, failed() {} };
 }
 
 function tunnelOf(stream: ClientStream): Http2ByteStream {
