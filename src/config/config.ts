@@ -3,6 +3,7 @@ import type { Hono, MiddlewareHandler } from "hono";
 import type { Limits } from "../exchange/limits.ts";
 import type { AcmeChallengeConfig } from "./acme-dns.ts";
 import type { BalancingConfig } from "./balancing.ts";
+import type { TunnelConfig } from "./tunnel.ts";
 
 export type { AcmeDnsConfig, ChallengeType, TsigKeyConfig } from "./acme-dns.ts";
 
@@ -185,6 +186,7 @@ export interface ResolvedConfig {
   readonly hosts: ReadonlyMap<string, HostConfig>;
   readonly onDemand: OnDemandConfig | undefined;
   readonly tls: TlsConfig;
+  readonly tunnel: TunnelConfig;
   /** CIDR ranges or addresses whose forwarding headers are believed. */
   readonly trustedProxies: readonly string[];
   readonly limits: Limits;

@@ -3,6 +3,7 @@ import type { Hono, MiddlewareHandler } from "hono";
 import type { Http2Limits, Limits } from "../exchange/limits.ts";
 import type { BalancingInput } from "./balancing.ts";
 import type { KeyType } from "./config.ts";
+import type { TunnelInput } from "./tunnel.ts";
 
 export interface EdgeConfig {
   /** For editors: where the output of `skerry config schema` lies. Not read. */
@@ -25,6 +26,8 @@ export interface EdgeConfig {
   onDemand?: OnDemandInput;
   /** How TLS is spoken, and own certificates for any host. */
   tls?: TlsInput;
+  /** How wormholes find this edge. */
+  tunnel?: TunnelInput;
   /** Addresses or CIDR ranges of proxies in front, whose forwarding headers are believed. @default none */
   trustedProxies?: string[];
   /** Bounds of a downstream connection; what is left out keeps its default. */

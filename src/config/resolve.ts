@@ -21,6 +21,7 @@ import { fillHost, fillOnDemand, fillTls } from "./fill-host.ts";
 import type { AcmeInput } from "./input.ts";
 import { formatProblem, type Problem } from "./problems.ts";
 import { DEFAULT_DIRECTORY, isApp, type ParsedBackend, type ParsedConfig } from "./schema.ts";
+import { fillTunnel } from "./tunnel.ts";
 
 export interface ResolveOptions {
   /** The file the input came from. */
@@ -111,6 +112,7 @@ function fill(config: ParsedConfig, options: ResolveOptions, files: PemReader): 
     ),
     onDemand: config.onDemand && fillOnDemand(config.onDemand),
     tls: fillTls(config.tls, options, files),
+    tunnel: fillTunnel(config.tunnel, Object.keys(config.hosts), listen.https),
     trustedProxies: config.trustedProxies ?? [],
     limits,
     drainTimeoutMs: config.drainTimeoutMs ?? 30_000,

@@ -52,6 +52,7 @@ import {
 } from "./parse.ts";
 import { parseNameServer, parseServer, parseStatuses } from "./parse-server.ts";
 import { describeValue } from "./problems.ts";
+import { parseDialAddress, type TunnelInput } from "./tunnel.ts";
 
 /** Says that a value is not even of the kind that a branch of a union takes; never shown. */
 export const NOT_OF_THE_KIND: string = "not of the kind";
@@ -267,6 +268,10 @@ const edgeTls = z.strictObject({
   folder: z.string().min(1).optional(),
 } satisfies Shape<TlsInput>);
 
+const tunnel = z.strictObject({
+  address: text(parseDialAddress).optional(),
+} satisfies Shape<TunnelInput>);
+
 /** A number for each default; 0 only where the default's documentation gives it a meaning. */
 function bounds<T extends object>(defaults: T, zeroAllowed: readonly string[] = []): z.ZodRawShape {
   const names = Object.keys(defaults).filter(
@@ -293,6 +298,7 @@ const config = z.strictObject({
   hosts: z.record(text(parseServedName), host),
   onDemand: onDemand.optional(),
   tls: edgeTls.optional(),
+  tunnel: tunnel.optional(),
   trustedProxies: z.array(text(parseRange)).optional(),
   limits: limits.optional(),
   drainTimeoutMs: milliseconds(),
