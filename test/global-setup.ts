@@ -16,6 +16,8 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   curl: "curl",
   openssl: "openssl",
   nghttp: "nghttp2-client",
+  wrk: "wrk",
+  slowhttptest: "slowhttptest",
   dnsmasq: "dnsmasq-base",
   h2load: "nghttp2-client",
   chromium: "chromium",
