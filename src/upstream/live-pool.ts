@@ -6,19 +6,15 @@ import { type Candidates, candidates } from "./balancer.ts";
 import { mayEject, type Outcome } from "./ejection.ts";
 import { type KeyReader, keyReader } from "./hash-key.ts";
 import type { LagMonitor } from "./lag.ts";
-import { median } from "./load.ts";
-import { Member, type MemberPool, ServerLease } from "./member.ts";
+import { checkedWeight, Member, type MemberPool, ServerLease } from "./member.ts";
 import { IDLE_TIE_MS, TwoChoices } from "./p2c.ts";
 import { createPolicy, type Policy } from "./policy.ts";
 import type { Pool, PoolEvent, PoolOptions } from "./pool.ts";
 import type { Lease, Server, ServerSpec } from "./server.ts";
 import { stepMs, warmth } from "./slow-start.ts";
-import { WaitingLine } from "./waiting.ts";
+import { UsualLatency } from "./usual.ts";
+import { type Place, WaitingLine } from "./waiting.ts";
 
-/** How often the pool's usual latency is worked out again. */
-const MEDIAN_EVERY_MS = 1000;
-/** From how many members: more would not make it better, only slower. */
-const MEDIAN_OF = 128;
 /** How much slower than usual an answer counts that says "not now", however fast it came. */
 const REFUSAL_FACTOR = 10;
 /** The longest that a Retry-After is taken at its word. */
@@ -43,12 +39,9 @@ export class LivePool implements Pool, MemberPool {
   private stepping = false;
   private readonly listeners = new Set<(event: PoolEvent) => void>();
   private readonly line: WaitingLine;
-  private serving = false;
   /** The least `probeAt` of all ejected members: one comparison per lease. */
   private nextProbeAt = Number.POSITIVE_INFINITY;
-  /** The median latency of warm members; 0 while unknown. */
-  usual = 0;
-  private usualAt = Number.NEGATIVE_INFINITY;
+  private readonly latency = new UsualLatency();
   inFlight = 0;
   keyOf: KeyReader | undefined;
 
@@ -62,6 +55,10 @@ export class LivePool implements Pool, MemberPool {
     this.policy = createPolicy(balancing.balance, this, this.random);
     this.again = new TwoChoices(this, this.random);
     this.configure(balancing);
+  }
+
+  get usual(): number {
+    return this.latency.value;
   }
 
   get rest(): number {
@@ -192,7 +189,7 @@ export class LivePool implements Pool, MemberPool {
     if (wasFull) this.reweigh(member);
     else this.policy.moved?.(member);
     this.judge(member, outcome, probe);
-    if (this.line.size > 0) this.serve();
+    if (this.line.size > 0) this.line.serve(this.serveOne, this.noneOpen);
   }
 
   private judge(member: Member, outcome: Outcome, probe: boolean): void {
@@ -223,7 +220,7 @@ export class LivePool implements Pool, MemberPool {
     key: string | undefined,
   ): Lease | undefined {
     const now = this.clock.now();
-    if (now - this.usualAt > MEDIAN_EVERY_MS) this.learnUsual(now);
+    this.latency.learn(now, this.all);
     if (now >= this.nextProbeAt) {
       const due = this.dueProbe(now, repeatable, tried);
       if (due) return this.claim(due, now);
@@ -232,6 +229,11 @@ export class LivePool implements Pool, MemberPool {
       tried === undefined ? this.policy.pick(now, key) : this.again.pickFrom(this.untried(tried), now);
     return picked && this.claim(picked, now);
   }
+
+  private readonly serveOne = ({ tried, repeatable, key }: Place): Lease | undefined =>
+    this.take(tried, repeatable, key);
+
+  private readonly noneOpen = (): boolean => this.ready.empty;
 
   private claim(member: Member, now: number): Lease {
     const { ejection } = member;
@@ -275,27 +277,6 @@ export class LivePool implements Pool, MemberPool {
       )
         return member;
     return undefined;
-  }
-
-  /** Gives what room there is to those who wait. What they do with it may call this again: the loop sees to that. */
-  private serve(): void {
-    if (this.serving) return;
-    this.serving = true;
-    try {
-      let place = this.line.first;
-      while (place) {
-        const lease = this.take(place.tried, place.repeatable, place.key);
-        if (lease) {
-          this.line.remove(place);
-          place.done(lease);
-          place = this.line.first;
-        } else if (this.ready.empty) return;
-        // The room that there is may be on servers it has been to; others need not wait for that.
-        else place = place.next;
-      }
-    } finally {
-      this.serving = false;
-    }
   }
 
   /** The retry path: rare, so it may allocate. */
@@ -365,7 +346,7 @@ export class LivePool implements Pool, MemberPool {
     this.learnNextProbe();
     if (this.line.size === 0) return;
     if (all.length === 0) this.line.clear();
-    else this.serve();
+    else this.line.serve(this.serveOne, this.noneOpen);
   }
 
   private updateShares(): void {
@@ -393,18 +374,6 @@ export class LivePool implements Pool, MemberPool {
     this.nextProbeAt = next;
   }
 
-  private learnUsual(now: number): void {
-    this.usualAt = now;
-    const known: number[] = [];
-    const { rest, all } = this;
-    const step = Math.max(1, all.length / MEDIAN_OF);
-    for (let at = 0; at < all.length; at += step) {
-      const { load } = all[Math.floor(at)]!;
-      if (load.warm) known.push(load.read(now, rest));
-    }
-    this.usual = median(known) ?? 0;
-  }
-
   private tell(event: PoolEvent): void {
     for (const listener of this.listeners) listener(event);
   }
@@ -412,11 +381,4 @@ export class LivePool implements Pool, MemberPool {
 
 function weightOf(member: Member): number {
   return member.share;
-}
-
-function checkedWeight(spec: { id: string; weight?: number }): number {
-  const weight = spec.weight ?? 1;
-  if (!(weight > 0 && weight < Number.POSITIVE_INFINITY))
-    throw new RangeError(`weight of ${spec.id} must be a positive number, not ${weight}`);
-  return weight;
 }

@@ -113,3 +113,11 @@ export class ServerLease implements Lease {
     );
   }
 }
+
+/** Throws RangeError where it is none. */
+export function checkedWeight(spec: { id: string; weight?: number }): number {
+  const weight = spec.weight ?? 1;
+  if (!(weight > 0 && weight < Number.POSITIVE_INFINITY))
+    throw new RangeError(`weight of ${spec.id} must be a positive number, not ${weight}`);
+  return weight;
+}

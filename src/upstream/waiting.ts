@@ -25,16 +25,13 @@ export class WaitingLine {
   private head: Place | undefined;
   private tail: Place | undefined;
   private timer: Timer | undefined;
+  private serving = false;
   size = 0;
   /** Those that would take any server: nobody may overtake them. */
   open = 0;
 
   constructor(clock: Clock) {
     this.clock = clock;
-  }
-
-  get first(): Place | undefined {
-    return this.head;
   }
 
   add(waiter: Waiter, timeoutMs: number): Place {
@@ -61,6 +58,30 @@ export class WaitingLine {
     this.size--;
     if (place.tried === undefined) this.open--;
     if (wasHead) this.arm();
+  }
+
+  /**
+   * Gives what room there is to those who wait. What they do with it may call this again: the loop sees to that.
+   * @param exhausted whether nobody could be served, wherever they have been
+   */
+  serve(take: (place: Place) => Lease | undefined, exhausted: () => boolean): void {
+    if (this.serving) return;
+    this.serving = true;
+    try {
+      let place = this.head;
+      while (place) {
+        const lease = take(place);
+        if (lease) {
+          this.remove(place);
+          place.done(lease);
+          place = this.head;
+        } else if (exhausted()) return;
+        // The room that there is may be on servers it has been to; others need not wait for that.
+        else place = place.next;
+      }
+    } finally {
+      this.serving = false;
+    }
   }
 
   /** Sends everybody away. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { createPool } from "../../src/upstream/pool.ts";
-import { simulate, theory } from "./simulation.ts";
+import { simulate, theory, theoryFullest } from "./simulation.ts";
 import { manualClock, noTransport, seeded } from "./support.ts";
 
 test.each([2, 20, 200])(
@@ -81,11 +81,13 @@ describe("n balls in n bins", () => {
   test("fill the fullest to ln ln n / ln 2 and a constant with two choices", () => {
     expect(Math.log(Math.log(n)) / Math.LN2).toBeCloseTo(3.2, 1);
     expect(fullest("p2c")).toBeLessThanOrEqual(4);
+    expect(Math.abs(fullest("p2c") - theoryFullest(n, 2))).toBeLessThan(0.75);
   });
 
   test("fill it to about ln n / ln ln n, or twice that, with one", () => {
     expect(Math.log(n) / Math.log(Math.log(n))).toBeCloseTo(4.1, 1);
     expect(fullest("random")).toBeGreaterThanOrEqual(6);
     expect(fullest("random")).toBeLessThanOrEqual(9);
+    expect(Math.abs(fullest("random") - theoryFullest(n, 1))).toBeLessThan(1.5);
   });
 });

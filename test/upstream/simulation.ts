@@ -87,6 +87,21 @@ export function theory(load: number, choices: number): number {
   return sum;
 }
 
+/**
+ * The expected load of the fullest of n servers after n requests: for one choice by the Poisson law, for two by the fluid
+ * limit, in which the share of servers with at least k requests grows by s(k−1)² − s(k)².
+ */
+export function theoryFullest(n: number, choices: 1 | 2): number {
+  const most = 30;
+  const atLeast = Array<number>(most + 1).fill(0);
+  atLeast[0] = 1;
+  const steps = 2000;
+  for (let step = 0; step < steps; step++)
+    for (let k = most; k >= 1; k--)
+      atLeast[k]! += (atLeast[k - 1]! ** choices - atLeast[k]! ** choices) / steps;
+  return atLeast.slice(1).reduce((sum, share) => sum + 1 - (1 - share) ** n, 0);
+}
+
 const ARRIVAL = -1;
 const REPORT = -2;
 
