@@ -344,9 +344,8 @@ export class LivePool implements Pool, MemberPool {
     });
     this.policy.prepare(this.ready, all);
     this.learnNextProbe();
-    if (this.line.size === 0) return;
-    if (all.length === 0) this.line.clear();
-    else this.line.serve(this.serveOne, this.noneOpen);
+    // Who waits keeps waiting where the last server left: another may be about to take its place.
+    if (this.line.size > 0) this.line.serve(this.serveOne, this.noneOpen);
   }
 
   private updateShares(): void {

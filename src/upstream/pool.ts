@@ -41,7 +41,7 @@ export interface Pool {
   lease(tried?: readonly Server[], repeatable?: boolean, key?: string): Lease | undefined;
   /**
    * Waits for what {@link lease} did not give. `done` is called once, later, in the order of the calls: with a lease, or
-   * without one after `queue.timeoutMs`, or when the last server has left.
+   * without one after `queue.timeoutMs`.
    * @returns what leaves the line (idempotent; `done` is then not called); undefined where there is nothing to wait for
    * (no server but those tried) or the line is full
    */

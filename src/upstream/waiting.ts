@@ -8,7 +8,7 @@ export interface Waiter {
   readonly tried: readonly Server[] | undefined;
   readonly repeatable: boolean;
   readonly key: string | undefined;
-  /** Called once: with a lease, or without one where the deadline passed or no server is left. */
+  /** Called once: with a lease, or without one where the deadline passed. */
   readonly done: (lease: Lease | undefined) => void;
 }
 
@@ -81,14 +81,6 @@ export class WaitingLine {
       }
     } finally {
       this.serving = false;
-    }
-  }
-
-  /** Sends everybody away. */
-  clear(): void {
-    for (let place = this.head; place; place = this.head) {
-      this.remove(place);
-      place.done(undefined);
     }
   }
 

@@ -96,13 +96,19 @@ describe("the line before full servers", () => {
     expect(told.at(-1)).toMatch(/^two: /);
   });
 
-  test("is sent away when the last server leaves, and nobody waits for an empty pool", () => {
+  test("stays while the last server is replaced, until its deadline; nobody begins to wait before an empty pool", () => {
     add("a");
     pool.lease();
     wait("one");
+    wait("two");
     pool.remove("a");
-    expect(told).toEqual(["one: nothing"]);
-    expect(wait("two")).toBeUndefined();
+    expect(wait("three")).toBeUndefined();
+    expect(told).toEqual([]);
+    add("b");
+    expect(told).toEqual(["one: b"]);
+    pool.remove("b");
+    clock.advance(1000);
+    expect(told).toEqual(["one: b", "two: nothing"]);
   });
 
   test("lets others pass one that waits for a server it has not been to", () => {
