@@ -4,7 +4,7 @@ import type { AcmeConfig } from "../config/config.ts";
 import { EdgeError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
-import { type Connection, connect } from "./acme.ts";
+import { type AcmeClient, type Connection, connect } from "./acme.ts";
 import { newKey } from "./certificate-key.ts";
 import { problemOf } from "./problem.ts";
 import type { Transport } from "./transport.ts";
@@ -104,10 +104,15 @@ export function createAccounts(options: AccountsOptions): Accounts {
         // The key is stored before the CA sees it: an account whose key is lost could never be used again.
         const { key } = stored ?? (await save({ key: await newKey(), url: undefined }));
         const { client } = open({ key, url: undefined }, AbortSignal.any([signal, held]));
-        await client.createAccount({
-          termsOfServiceAgreed: config.agreeToTerms,
-          ...(config.email !== undefined && { contact: [`mailto:${config.email}`] }),
-        });
+        try {
+          await client.createAccount({
+            termsOfServiceAgreed: config.agreeToTerms,
+            ...(config.email !== undefined && { contact: [`mailto:${config.email}`] }),
+          });
+        } catch (thrown) {
+          // The CA has it: a run before this one was stopped in between. What failed is an update that tells nothing new.
+          if (!isKnown(client)) throw thrown;
+        }
         return save({ key, url: client.getAccountUrl() });
       },
       signal,
@@ -133,6 +138,15 @@ export function accountLoss(thrown: unknown): AccountLoss | undefined {
   // RFC 8555 §7.3.6: requests of a deactivated account are refused so. A name is refused otherwise, or later.
   if (problem?.type === "unauthorized" && /account/i.test(problem.detail)) return "closed";
   return undefined;
+}
+
+function isKnown(client: AcmeClient): boolean {
+  try {
+    return client.getAccountUrl() !== "";
+  } catch {
+    // It throws where there is none.
+    return false;
+  }
 }
 
 /** RFC 7638 §3: SHA-256 of the public key's required members, in this order and without spaces. */

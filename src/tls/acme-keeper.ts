@@ -206,6 +206,7 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
         const wish: OrderWish = {
           ...parts.wish(host),
           replaces: renewal.replaces(),
+          keyInUse: bundle?.key,
           // Near its end any certificate is better than the one that was wished for.
           profileOptional: isEmergency(bundle, clock.wall()),
         };

@@ -8,6 +8,7 @@ import { type Account, accountLoss, createAccounts, thumbprintOf } from "./accou
 import { type Connection, certificateRequest } from "./acme.ts";
 import { ariId, parseRenewalInfo, type RenewalInfo } from "./ari.ts";
 import { bundleOf, checkServable, type KeyPair } from "./bundle.ts";
+import { invalid, splitChain } from "./certificate.ts";
 import { newKey } from "./certificate-key.ts";
 import { type HttpChallenge, httpSolver } from "./challenge.ts";
 import { createPendingOrders, type PendingOrder } from "./pending.ts";
@@ -34,6 +35,8 @@ export interface OrderWish {
   readonly keyType?: KeyType | undefined;
   /** RFC 9773 §5: the certificate that it takes the place of. */
   readonly replaces?: string | undefined;
+  /** Of the certificate in use: an order that has this key is over, whatever is written. */
+  readonly keyInUse?: string | undefined;
 }
 
 /**
@@ -122,12 +125,13 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
   const resume = async (
     host: string,
     { account, connection }: Pick<Started, "account" | "connection">,
-    wish: Required<Pick<PendingOrder, "keyType">> & { profile: string | undefined },
+    wish: Pick<PendingOrder, "keyType"> & Pick<OrderWish, "profile" | "keyInUse">,
   ): Promise<Started | undefined> => {
     const left = await pending.load(host);
     if (left?.issuer !== name) return undefined;
     const { key, profile } = left;
-    if (left.account === account.url && left.keyType === wish.keyType && profile === wish.profile) {
+    const over = key === wish.keyInUse;
+    if (!over && left.account === account.url && left.keyType === wish.keyType && profile === wish.profile) {
       try {
         const order = await connection.client.getOrder({ url: left.order } as Order);
         if (order.status !== "invalid") {
@@ -147,7 +151,7 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
     const connection = accounts.connect(account, signal);
     const keyType = wish.keyType ?? config.keyType ?? "p256";
     const profile = await offeredProfile(connection, wish);
-    const left = await resume(host, { account, connection }, { keyType, profile });
+    const left = await resume(host, { account, connection }, { keyType, profile, keyInUse: wish.keyInUse });
     if (left) return left;
     const thumbprint = thumbprintOf(account.key);
     await options.preflight?.check(host, { accountUrl: account.url, thumbprint }, signal);
@@ -344,6 +348,10 @@ export function isTransient(thrown: unknown): boolean {
 function checkIssued(pair: KeyPair, host: string, name: string, obtainedAt: number): void {
   const what = `${host}: the certificate from ${name}`;
   try {
+    // An answer that broke off: what is left of it may look like a shorter chain.
+    if (pair.chain.split("-----BEGIN CERTIFICATE-----").length - 1 !== splitChain(pair.chain).length) {
+      throw invalid(what, "is truncated");
+    }
     checkServable(bundleOf(pair, { host, issuer: name, generation: 0, obtainedAt }, what), what);
   } catch (thrown) {
     if (!(thrown instanceof EdgeError)) throw thrown;

@@ -14,6 +14,7 @@ import { type CertificateStatus, createMeters, type Keeper } from "./keeper.ts";
 import { createLedger } from "./ledger.ts";
 import { createLimiter } from "./limiter.ts";
 import type { CaLimits } from "./limits.ts";
+import { sweepOrders } from "./pending.ts";
 import { createPlaceholder } from "./placeholder.ts";
 import type { Resolver } from "./resolver.ts";
 import { createVault } from "./vault.ts";
@@ -108,6 +109,7 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
     if (!desk) return;
     preparing ??= (async () => {
       await sweepChallenges(storage, wall());
+      await sweepOrders(storage, acme.vault, acme.ledger);
       await desk.prepare(stop.signal);
     })().catch((thrown: unknown) => {
       preparing = undefined;

@@ -2,6 +2,8 @@
 import type { KeyType } from "../config/config.ts";
 import type { Storage } from "../storage/storage.ts";
 import { hostKey } from "./keys.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Vault } from "./vault.ts";
 
 export interface PendingOrder {
   readonly issuer: string;
@@ -40,6 +42,24 @@ export function createPendingOrders(storage: Storage, wall: () => number): Pendi
     },
     remove: (host) => storage.delete(keyOf(host)),
   };
+}
+
+/**
+ * Removes what a crash left between the storing of a certificate and the end of its order: the order, and the note that it
+ * was under way.
+ */
+export async function sweepOrders(storage: Storage, vault: Vault, ledger: Ledger): Promise<void> {
+  for (const folder of ["orders", "ledger"] as const) {
+    for (const key of await storage.list(`${folder}/`)) {
+      const host = key.slice(folder.length + 1).replace(/^_/, "*");
+      const bytes = await storage.load(key);
+      const bundle = bytes && (await vault.load(host));
+      if (!bundle) continue;
+      if (folder === "orders" && parse(bytes)?.key === bundle.key) await storage.delete(key);
+      const entry = folder === "ledger" ? await ledger.read(host) : undefined;
+      if (entry?.reason === "INTERRUPTED" && entry.failedAt <= bundle.obtainedAt) await ledger.clear(host);
+    }
+  }
 }
 
 function parse(bytes: Uint8Array): PendingOrder | undefined {

@@ -58,6 +58,8 @@ export interface Lab {
   edge(options: EdgeOptions): LabEdge;
   /** Names whose challenges are answered wrongly. */
   readonly deaf: Set<string>;
+  /** Answers challenges for edges of other processes. */
+  readonly answerers: Set<(host: string, path: string) => Promise<string | undefined>>;
   /** Port for challenges, for another process that answers them itself. */
   readonly challengePort: number;
   /** Closes every manager. */
@@ -69,6 +71,7 @@ export async function startLab(options: Omit<PebbleOptions, "httpPort"> = {}): P
   const challenges = new Set<HttpChallenge>();
   const managers: CertificateManager[] = [];
   const deaf = new Set<string>();
+  const answerers: Lab["answerers"] = new Set();
   // As with one address for a fleet, any edge may be asked.
   const server = createServer(async (request, response) => {
     const host = (request.headers.host ?? "").replace(/:\d+$/, "");
@@ -76,6 +79,7 @@ export async function startLab(options: Omit<PebbleOptions, "httpPort"> = {}): P
     for (const each of deaf.has(host) ? [] : challenges) {
       answer ??= await each.answerSoon(request.url ?? "", AbortSignal.timeout(1000));
     }
+    for (const each of answerers) answer ??= await each(host, request.url ?? "");
     response.statusCode = answer === undefined ? 404 : 200;
     response.end(answer);
   });
@@ -97,6 +101,7 @@ export async function startLab(options: Omit<PebbleOptions, "httpPort"> = {}): P
     front,
     config,
     deaf,
+    answerers,
     challengePort,
     edge({ hosts, acme = [{}], storage = createMemoryStorage(), clock = jumpingClock(), ...rest }) {
       const { events, log, event } = recorder();
@@ -127,6 +132,12 @@ export async function startLab(options: Omit<PebbleOptions, "httpPort"> = {}): P
         metrics,
         ...(limits && { limits: () => limits }),
       });
+      const closing = manager.close;
+      manager.close = () => {
+        // Its process is gone, and does not answer any more.
+        challenges.delete(challenge);
+        return closing();
+      };
       managers.push(manager);
       return {
         manager,
