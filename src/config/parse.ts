@@ -53,7 +53,8 @@ export function parseKeyName(text: string): Parsed<string> {
 
 /** A host name as certificates carry it: lower-case A-labels without trailing dot. */
 export function parseHostName(text: string): Parsed<string> {
-  if (text.includes("*")) return { problem: "a wildcard does not belong here; hosts of a config file may be one, with acme.dns" };
+  if (text.includes("*"))
+    return { problem: "a wildcard does not belong here; hosts of a config file may be one, with acme.dns" };
   if (text.includes("://")) return { problem: "a host name, not a URL, belongs here" };
   if (isIP(unbracket(text))) return { problem: "an IP address is not a host name" };
   if (/:\d*$/.test(text)) return { problem: "a host name takes no port; ports are set in listen" };

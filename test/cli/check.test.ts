@@ -168,7 +168,10 @@ export default defineEdge({
       await up("app.example.com", "--to", "127.0.0.1:30q0", "--agree-to-terms"),
       /--to.*not a URL: "http:\/\/127\.0\.0\.1:30q0"/,
     );
-    expectRefused(await up("*.example.com", "--to", ":3000", "--agree-to-terms"), /a wildcard does not belong here; hosts of a config file may be one/);
+    expectRefused(
+      await up("*.example.com", "--to", ":3000", "--agree-to-terms"),
+      /a wildcard does not belong here; hosts of a config file may be one/,
+    );
     expectRefused(
       await up("app.example.test", "--to", ":3000", "--agree-to-terms"),
       /^skerry: hosts\["app\.example\.test"\]: Let's Encrypt signs public names only/,
