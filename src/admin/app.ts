@@ -1,6 +1,7 @@
 /** The admin API: is it alive, is it ready, what does it count, what does it hold. Bound to loopback by default. */
 import { Hono } from "hono";
 import type { AdminSource } from "../edge/admin-source.ts";
+import { certificateRoutes } from "./certificates.ts";
 
 /** Hosts that visitors cannot use as they should, each with why. */
 function degraded(source: AdminSource): string[] {
@@ -20,6 +21,7 @@ function degraded(source: AdminSource): string[] {
  * - `GET /readyz`: 200 when it takes traffic (`ready`, or `degraded` with the reasons), 503 while starting or draining.
  * - `GET /metrics`: Prometheus text.
  * - `GET /certificates`, `GET /backends`: JSON.
+ * - `POST /certificates/HOST/…`: see `certificates.ts`.
  */
 export function createAdminApp(source: AdminSource): Hono {
   const app = new Hono();
@@ -34,6 +36,7 @@ export function createAdminApp(source: AdminSource): Hono {
     c.body(await source.metrics.expose(), 200, { "Content-Type": source.metrics.contentType }),
   );
   app.get("/certificates", (c) => c.json({ certificates: source.certificates() }));
+  if (source.actions) app.route("/certificates", certificateRoutes(source.actions));
   app.get("/backends", (c) => c.json({ backends: source.backends() }));
   return app;
 }

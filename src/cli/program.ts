@@ -1,6 +1,7 @@
 /** The `skerry` command: its subcommands, and how they fail. */
 import { Command, CommanderError } from "commander";
 import { version } from "../version.ts";
+import { addCerts } from "./certs.ts";
 import { addCheck } from "./check.ts";
 import { addConfig } from "./config.ts";
 import { addDev } from "./dev.ts";
@@ -52,6 +53,7 @@ Examples:
   addDoctor(program);
   addToken(program);
   program.command("wormhole").summary("join a backend from a container: wormhole COMMAND…");
+  addCerts(program);
   return program;
 }
 

@@ -1,7 +1,8 @@
 /** What an edge shows of itself to operators, by the admin API, the dashboard and commands. */
 import type { Metrics } from "../metrics.ts";
+import type { CertificateActions } from "../tls/actions.ts";
 
-/** What the admin API reads; it changes nothing. */
+/** What the admin API reads, and the little that it may do. */
 export interface AdminSource {
   readonly metrics: Metrics;
   readonly version: string;
@@ -10,6 +11,8 @@ export interface AdminSource {
   /** One entry per host that is served by HTTPS. */
   certificates(): readonly CertificateView[];
   backends(): readonly BackendView[];
+  /** What operators may do with certificates. */
+  readonly actions?: CertificateActions;
 }
 
 /** One host's certificate; whatever else the source knows of it is shown too. */

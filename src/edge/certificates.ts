@@ -7,6 +7,7 @@ import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { runtimeName } from "../runtime.ts";
 import type { Storage } from "../storage/storage.ts";
+import { type CertificateActions, createCertificateActions } from "../tls/actions.ts";
 import { createCertificateFolder } from "../tls/folder-keeper.ts";
 import type { Issuer } from "../tls/issuer.ts";
 import { type CertificateManager, createCertificateManager } from "../tls/manager.ts";
@@ -18,6 +19,7 @@ import { createTicketKeys, type TicketKeys } from "../tls/tickets.ts";
 export interface Certificates {
   readonly manager: CertificateManager;
   readonly onDemand: OnDemand | undefined;
+  readonly actions: CertificateActions;
   /** For the name in a ClientHello. Never rejects. */
   secureContext(name: string): SecureContext | undefined | Promise<SecureContext | undefined>;
   /** Resolves when everything that is stored is served. */
@@ -90,6 +92,14 @@ export function createCertificates(config: ResolvedConfig, parts: CertificatesPa
   return {
     manager,
     onDemand,
+    actions: createCertificateActions({
+      config: config.acme,
+      manager,
+      bundle: (host) => resolver.bundle(host),
+      storage,
+      clock,
+      log,
+    }),
     secureContext: (onDemand ?? resolver).secureContext,
     async start() {
       await folder?.load();

@@ -238,6 +238,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
           location: config.location,
           state: () => state,
           certificates: () => certificates.manager.status(),
+          actions: certificates.actions,
           backends: () => proxying.backends.all().map(backendView),
         }),
         fail,

@@ -50,6 +50,8 @@ export interface CertificateManager {
   remove(host: string): void;
   /** Tries one host at once, whatever earlier failures say; false where it is not configured. */
   retry(host: string): boolean;
+  /** Serves what storage holds of a host, where it is newer than what is served. */
+  reload(host: string): Promise<void>;
   /** Stops orders and timers; resolves when none runs any more. */
   close(): Promise<void>;
 }
@@ -170,6 +172,9 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
       found?.keeper.close().catch((thrown: unknown) => {
         log.warn("certificate.close_failed", { host, ...errorFields(thrown) });
       });
+    },
+    async reload(host) {
+      await kept.get(host)?.keeper.load();
     },
     retry(host) {
       const found = kept.get(host);

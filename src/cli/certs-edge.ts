@@ -1,0 +1,116 @@
+/** Certificate commands ask the running edge; where none runs, one of their own does the work and ends. */
+import { request } from "node:http";
+import type { ListenAddress, ResolvedConfig } from "../config/config.ts";
+import { EdgeError, type ErrorCode } from "../errors.ts";
+import { createLog } from "../log.ts";
+
+/** Undefined: nobody listens there, or somebody else than an edge. Throws what the edge refuses. */
+export type Ask = (method: "GET" | "POST", path: string, body?: object) => Promise<unknown>;
+
+/** The admin API of the edge that a config describes, or undefined where none answers. */
+export async function runningEdge({ listen }: ResolvedConfig): Promise<Ask | undefined> {
+  const ask = askAt(listen.admin);
+  try {
+    const alive = (await ask("GET", "/livez")) as { status?: unknown };
+    return alive.status === "alive" ? ask : undefined;
+  } catch {
+    // Nobody there, or somebody who is no edge: then none runs, as far as we can tell.
+    return undefined;
+  }
+}
+
+/**
+ * Has an edge do `work`: the one that runs, or one that serves `host` alone, answers challenges on `listen.http`, and ends.
+ */
+export async function withEdge<T>(
+  config: ResolvedConfig,
+  host: string,
+  work: (ask: Ask) => Promise<T>,
+): Promise<T> {
+  const running = await runningEdge(config);
+  if (running) return work(running);
+  const found = config.hosts.get(host);
+  if (!found)
+    throw new EdgeError("USAGE", `${host} is no host of the config, and no edge runs at listen.admin`, {
+      source: "operator",
+    });
+  const [{ startEdge }, { createAdminApp }] = await Promise.all([
+    import("../edge/edge.ts"),
+    import("../admin/app.ts"),
+  ]);
+  const local = { host: "127.0.0.1", port: 0 };
+  const alone: ResolvedConfig = {
+    ...config,
+    hosts: new Map([[host, found]]),
+    onDemand: undefined,
+    listen: { http: config.listen.http, https: local, admin: local },
+  };
+  const edge = await startEdge(alone, {
+    admin: createAdminApp,
+    // The command says itself what came of it.
+    log: createLog({ level: "error", write: (line) => void process.stderr.write(line) }),
+  });
+  try {
+    return await work(askAt(edge.addresses.admin));
+  } finally {
+    await edge.close();
+  }
+}
+
+/** An order takes its time, and the edge has a bound of its own. */
+const TIMEOUT_MS = 330_000;
+
+function askAt({ host, port }: ListenAddress): Ask {
+  const to = host === "::" ? "::1" : host === "0.0.0.0" ? "127.0.0.1" : host;
+  return (method, path, body) =>
+    new Promise((resolve, reject) => {
+      const text = body && JSON.stringify(body);
+      const outgoing = request(
+        {
+          host: to,
+          port,
+          method,
+          path,
+          timeout: TIMEOUT_MS,
+          agent: false,
+          headers: text
+            ? { "content-type": "application/json", "content-length": Buffer.byteLength(text) }
+            : {},
+        },
+        (response) => {
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => chunks.push(chunk));
+          response.on("error", reject);
+          response.on("end", () => {
+            try {
+              const value = JSON.parse(Buffer.concat(chunks).toString("utf8")) as Record<string, unknown>;
+              if ((response.statusCode ?? 500) < 400) return resolve(value);
+              reject(refusal(value, response.statusCode ?? 500));
+            } catch {
+              reject(
+                new EdgeError(
+                  "BAD_REQUEST",
+                  `${to}:${port} answered ${response.statusCode}, and not as an edge does`,
+                ),
+              );
+            }
+          });
+        },
+      );
+      outgoing.on("timeout", () => outgoing.destroy(new Error("the edge did not answer in time")));
+      outgoing.on("error", reject);
+      outgoing.end(text);
+    });
+}
+
+function refusal(value: Record<string, unknown>, status: number): EdgeError {
+  const { code = "INTERNAL", message } = value;
+  return new EdgeError(
+    code as ErrorCode,
+    typeof message === "string" ? message : `the edge answered ${status}`,
+    {
+      source: "operator",
+      status,
+    },
+  );
+}
