@@ -39,7 +39,7 @@ function unclear(result: ReturnType<typeof parseRequests>): string | undefined {
 /** `count` cases from `seed`; every tenth is also cut at each of its bytes. */
 export function selfAgreement(
   options: { readonly count: number; readonly seed: number; readonly boundMs?: number },
-  progress: (done: number) => void = () => {},
+  progress: (done: number, findings: number) => void = () => {},
 ): Agreement {
   const draw = draws(options.seed);
   const findings: string[] = [];
@@ -49,7 +49,7 @@ export function selfAgreement(
   let cases = 0;
   while (cases < options.count && findings.length < 20 && performance.now() < until) {
     cases++;
-    if (cases % 50_000 === 0) progress(cases);
+    if (cases % 50_000 === 0) progress(cases, findings.length);
     const text = randomRequests(draw);
     const bytes = Buffer.from(text, "latin1");
     const whole = parseRequests([bytes]);

@@ -20,8 +20,9 @@ const { values, positionals } = parseArgs({
 });
 const options = { count: Number(values.count), seed: Number(values.seed), verbose: values.verbose };
 const started = performance.now();
-const progress = (done: number): void => {
-  console.error(`${done} cases, ${Math.round((done / (performance.now() - started)) * 1000)} a second`);
+const progress = (done: number, findings: number): void => {
+  const rate = Math.round((done / (performance.now() - started)) * 1000);
+  console.error(`${done} cases, ${rate} a second, ${findings} findings`);
 };
 
 let findings: readonly string[];
