@@ -4,15 +4,23 @@
 const GROW_WITHIN_MS = 250;
 
 /**
- * What a peer may still send. It shrinks as bytes come, and is topped up only as the reader takes them, in steps of half
- * a window. A reader that keeps up doubles the window until `max`, so that a long path fills without a guess at its
- * delay; one that does not keep up never makes it grow.
+ * Windows are topped up by this part of their size. What is owed below that is missing on the way: at a half, a sender that
+ * waits for each update would fill half of a long path only.
+ */
+const TOP_UP_PART = 8;
+
+/**
+ * What a peer may still send. It shrinks as bytes come, and is topped up only as the reader takes them, in small steps.
+ * A reader that keeps up doubles the window until `max`, so that a long path fills without a guess at its delay; one that
+ * does not keep up never makes it grow.
  */
 export class ReceiveWindow {
   #size: number;
   readonly #max: number;
   #available: number;
   #owed = 0;
+  /** Taken since `#since`; at half a window it is decided whether to grow. */
+  #taken = 0;
   #since = -GROW_WITHIN_MS;
 
   constructor(size: number, max: number) {
@@ -35,14 +43,18 @@ export class ReceiveWindow {
   /** The reader took `bytes`. Returns what a WINDOW_UPDATE should now give back, or 0 for not yet. */
   consume(bytes: number, now: number): number {
     this.#owed += bytes;
-    if (this.#owed * 2 < this.#size) return 0;
-    let give = this.#owed;
-    if (this.#size < this.#max && now - this.#since < GROW_WITHIN_MS) {
-      const grown = Math.min(this.#size * 2, this.#max);
-      give += grown - this.#size;
-      this.#size = grown;
+    this.#taken += bytes;
+    let grown = 0;
+    if (this.#taken * 2 >= this.#size) {
+      if (this.#size < this.#max && now - this.#since < GROW_WITHIN_MS) {
+        grown = Math.min(this.#size, this.#max - this.#size);
+        this.#size += grown;
+      }
+      this.#taken = 0;
+      this.#since = now;
     }
-    this.#since = now;
+    if (grown === 0 && this.#owed * TOP_UP_PART < this.#size) return 0;
+    const give = this.#owed + grown;
     this.#owed = 0;
     this.#available += give;
     return give;
