@@ -43,7 +43,7 @@ export function toPkcs12({ key, chain }: KeyPair, password: string, name: string
   const certificates = splitChain(chain).map((pem) => new X509Certificate(pem));
   const id = Buffer.from(certificates[0]?.fingerprint256.replaceAll(":", "") ?? "", "hex");
   const leafAttributes = make(Type.SET, [
-    sequence(oid(OID.friendlyName), make(Type.SET, [make(Type.BMPSTRING, binary(bigEndian(name)))])),
+    sequence(oid(OID.friendlyName), make(Type.SET, [make(Type.BMPSTRING, name)])),
     sequence(oid(OID.localKeyId), make(Type.SET, [octets(id)])),
   ]);
   const certBags = certificates.map((certificate, index) =>
@@ -108,9 +108,4 @@ function macOf(safe: Uint8Array, password: string): Asn1 {
     octets(salt),
     integer(rounds),
   );
-}
-
-/** BMPString: two bytes a character. */
-function bigEndian(text: string): Buffer {
-  return Buffer.from(text, "utf16le").swap16();
 }
