@@ -24,7 +24,8 @@ export interface Certificates {
   secureContext(name: string): SecureContext | undefined | Promise<SecureContext | undefined>;
   /** Resolves when everything that is stored is served. */
   start(): Promise<void>;
-  setHosts(hosts: ResolvedConfig["hosts"]): Promise<void>;
+  /** Follows a changed config: its hosts, and who may be served on demand. */
+  follow(config: ResolvedConfig): Promise<void>;
   /** Shares the keys of session tickets with this edge's other processes, where the runtime can. */
   shareTickets(apply: (keys: Buffer) => void): void;
   close(): Promise<void>;
@@ -75,11 +76,12 @@ export function createCertificates(config: ResolvedConfig, parts: CertificatesPa
     },
     ...(config.acme?.concurrency !== undefined && { concurrency: config.acme.concurrency }),
   });
+  let permission = config.onDemand && createPermission(config.onDemand.permission, clock);
   const onDemand =
     config.onDemand &&
     createOnDemand({
       config: config.onDemand,
-      permission: createPermission(config.onDemand.permission, clock),
+      permission: (name, signal) => (permission ? permission(name, signal) : Promise.resolve(false)),
       clock,
       log,
       metrics,
@@ -106,8 +108,9 @@ export function createCertificates(config: ResolvedConfig, parts: CertificatesPa
       await manager.setHosts(managed());
       folder?.begin();
     },
-    setHosts(next) {
-      hosts = next;
+    follow(next) {
+      hosts = next.hosts;
+      if (next.onDemand) permission = createPermission(next.onDemand.permission, clock);
       return manager.setHosts(managed());
     },
     shareTickets(apply) {

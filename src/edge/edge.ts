@@ -307,7 +307,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
       trust = nextTrust;
       routes = table;
       tunnels.refresh();
-      await certificates.setHosts(next.hosts);
+      await certificates.follow(next);
       log.info("edge.reloaded", { hosts: next.hosts.size, backends: next.backends.size });
     },
     drain: () => (draining ??= drain()),
@@ -332,6 +332,10 @@ function backendView({ pool }: Backend): BackendView {
 
 /** Sockets, folders and accounts are opened once; changing them needs a new process. */
 function refuseChange(before: ResolvedConfig, after: ResolvedConfig): void {
+  if ((before.onDemand === undefined) !== (after.onDemand === undefined))
+    throw new EdgeError("CONFIG_INVALID", "onDemand: takes a restart; the running config is kept", {
+      source: "operator",
+    });
   const fixed = ["listen", "storage", "location", "acme", "tls"] as const;
   for (const field of fixed) {
     if (JSON.stringify(before[field]) === JSON.stringify(after[field])) continue;
