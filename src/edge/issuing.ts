@@ -7,7 +7,7 @@ import { type AlpnChallenge, createAlpnChallenge } from "../tls/alpn-challenge.t
 import { createHttpChallenge, type HttpChallenge } from "../tls/challenge.ts";
 import { createAcmeIssuer, type Issuer } from "../tls/issuer.ts";
 import { createPreflight, isPublicDirectory } from "../tls/preflight.ts";
-import { challengeTypes, createSolvers } from "../tls/solvers.ts";
+import { createSolvers } from "../tls/solvers.ts";
 
 export interface Issuing {
   readonly challenge: HttpChallenge;
@@ -39,5 +39,5 @@ export function createIssuing(
       }),
     }),
   );
-  return { challenge, alpn: challengeTypes(config).includes("tls-alpn-01") ? alpn : undefined, issuers };
+  return { challenge, alpn: solvers.some(({ type }) => type === "tls-alpn-01") ? alpn : undefined, issuers };
 }

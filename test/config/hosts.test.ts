@@ -45,7 +45,7 @@ describe("a host", () => {
       `hosts["${A}"].backend: means nothing beside app; let the app do it`,
     ],
     [{ app: new Hono(), use: [] }, `hosts["${A}"].use: means nothing beside app; let the app do it`],
-    [{ app: {} }, `hosts["${A}"].app: expected a Hono app, got {}`],
+    [{ app: {} }, `hosts["${A}"].app: expected a Hono app, got an object`],
     [{ tls: { cert: "a", key: "b" } }, `hosts["${A}"].backend: missing`],
     [
       { backend: "web", clientAuth: { ca: "/nowhere" } },
