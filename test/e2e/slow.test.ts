@@ -1,7 +1,9 @@
 /**
  * Slow clients and slow servers by the hundred, and what everybody else notices of them: nothing. A longer look:
  *
- *   SKERRY_SLOW=500 SKERRY_SLOW_SECONDS=30 npx vitest run test/e2e/slow.test.ts
+ *   SKERRY_SLOW=300 SKERRY_SLOW_SECONDS=40 npx vitest run test/e2e/slow.test.ts
+ *
+ * Slow heads and bodies are let go after ten seconds: no more clients make sense than can shake hands within these.
  */
 import { createServer } from "node:http";
 import https from "node:https";
@@ -129,7 +131,7 @@ describe.each(RUNTIMES)("an edge on %s", (runtime) => {
     try {
       await eventually(
         "slow clients",
-        async () => (await metric(edge, "skerry_connections")) >= 2.5 * SLOW,
+        async () => (await metric(edge, "skerry_connections")) >= 2 * SLOW,
         30_000,
       );
       await unmoved("slow clients");
@@ -144,15 +146,19 @@ describe.each(RUNTIMES)("an edge on %s", (runtime) => {
   test(`answers others as usual beside ${2 * SLOW} answers of a slow server`, async () => {
     const before = edge.process.rss();
     const to = { port: edge.https.port, host: DRIP, ca: edge.ca, boundMs: 60_000 };
-    const session = await connect2(to);
-    const waiting = Array.from({ length: SLOW }, () => [visit(to), visit2(session, to)]).flat();
+    // A session has room for 128 streams.
+    const sessions = await Promise.all(Array.from({ length: Math.ceil(SLOW / 100) }, () => connect2(to)));
+    const waiting = Array.from({ length: SLOW }, (_each, n) => [
+      visit(to),
+      visit2(sessions[n % sessions.length]!, to),
+    ]).flat();
     await eventually("slow answers", () => finish.size >= 2 * SLOW);
     await unmoved("slow servers");
     expect(edge.process.rss() - before).toBeLessThan(MEMORY_BOUND);
     for (const end of [...finish]) end();
     for (const { status, body } of await Promise.all(waiting))
       expect([status, /^\.*$/.test(body)]).toEqual([200, true]);
-    session.close();
+    for (const session of sessions) session.close();
     await quiet(edge);
     expect(surprises(edge)).toEqual([]);
   }, 120_000);
