@@ -7,7 +7,7 @@ import { certificateRoutes } from "./certificates.ts";
 function degraded(source: AdminSource): string[] {
   const hosts = source
     .certificates()
-    .filter(({ state }) => state === "missing" || state === "expired")
+    .filter(({ state, emergency }) => state === "missing" || state === "expired" || emergency)
     .map(({ host, state }) => `${host}: certificate ${state}`);
   const backends = source
     .backends()

@@ -19,6 +19,8 @@ export interface AdminSource {
 export interface CertificateView {
   readonly host: string;
   readonly state: "valid" | "expiring" | "expired" | "missing";
+  /** Less than a twentieth of its life is left, or none: renewing has failed for long. */
+  readonly emergency?: boolean;
 }
 
 export interface BackendView {
