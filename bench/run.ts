@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startBackends } from "./backends.ts";
+import { benchCertificates } from "./certs.ts";
 import { chooseCores, describeMachine, missingPrograms, moveSelf } from "./machine.ts";
 import { Fleet, measureCase, type Plan } from "./measure.ts";
 import { killAllNow, run, stopAll } from "./process.ts";
@@ -18,6 +19,7 @@ const HELP = `npm run bench -- [SCENARIO…] [options]
 
 Scenarios (all of them by default):
 ${SCENARIOS.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join("\n")}
+  certs       10,000 stored certificates: time to ready, memory, first handshakes (--hosts N, --handshakes N)
 
 Options:
   --only LIST     proxies, by comma: ${TARGETS.map(({ name }) => name).join(",")}
@@ -147,6 +149,11 @@ async function main(options: Options, folder: string): Promise<number> {
   return cases.some(({ rows }) => rows.some((row) => row.errors > 0 || row.rounds === 0)) ? 1 : 0;
 }
 
+if (process.argv[2] === "certs") {
+  // Of Skerry alone, and of no proxying: it has a way of its own.
+  await benchCertificates(process.argv.slice(3));
+  process.exit(0);
+}
 let options: Options | undefined;
 try {
   options = readOptions(process.argv.slice(2));
