@@ -94,7 +94,7 @@ export class Endpoint {
     this.#slots.find(({ joinedAt }) => joinedAt !== undefined)?.link?.send(message);
   }
 
-  /** Dials no more; says so on every connection. */
+  /** Dials no more; says so on every connection. An edge that is gone is noticed by its silence. */
   drain(): void {
     if (this.#state !== "open") return;
     this.#state = "draining";
@@ -104,10 +104,6 @@ export class Endpoint {
       else {
         slot.drain = "asked";
         slot.link?.send({ type: "draining" });
-        // An edge that takes longer to answer is not one to wait for.
-        this.#options.clock.after(1000, () => {
-          if (slot.drain === "asked") slot.link?.destroy("the edge did not take the leaving in");
-        });
       }
     }
   }

@@ -1,7 +1,7 @@
 /** Every runtime as the edge, with every runtime as the agent: what users see of a wormhole. */
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import WebSocket from "ws";
 import type { Runtime } from "../support/edge.ts";
 import type { Child } from "../support/processes.ts";
@@ -17,6 +17,17 @@ describe.each(RUNTIMES)("an edge on %s", (edgeRuntime) => {
   afterAll(async () => {
     await at.edge.stop();
   });
+  // What a failed test leaves behind must not answer in the next one.
+  let agents: Child[] = [];
+  const begin = (runtime: Runtime, name: string): Child => {
+    const agent = wormhole(runtime, at.token, name);
+    agents.push(agent);
+    return agent;
+  };
+  afterEach(async () => {
+    await Promise.all(agents.map((agent) => agent.stop()));
+    agents = [];
+  });
 
   /** The names that answer, over some requests. */
   const names = async (count = 12): Promise<Set<string>> => {
@@ -30,8 +41,8 @@ describe.each(RUNTIMES)("an edge on %s", (edgeRuntime) => {
   };
 
   test.each(RUNTIMES)("and wormholes on %s", async (runtime) => {
-    const statler = wormhole(runtime, at.token, "statler");
-    const waldorf = wormhole(runtime, at.token, "waldorf");
+    const statler = begin(runtime, "statler");
+    const waldorf = begin(runtime, "waldorf");
     await Promise.all([joined(statler), joined(waldorf)]);
     expect(await names()).toEqual(new Set(["statler", "waldorf"]));
 
@@ -53,11 +64,13 @@ describe.each(RUNTIMES)("an edge on %s", (edgeRuntime) => {
     expect(await names(6)).toEqual(new Set(["waldorf"]));
 
     // It is back within a second of answering, and the other dies without a word: nobody notices either.
-    const again = wormhole(runtime, at.token, "statler");
+    const again = begin(runtime, "statler");
     await joined(again);
     const working = names(20);
+    const orphan = appPid(waldorf);
     waldorf.signal("SIGKILL");
     await working;
+    process.kill(orphan, "SIGKILL");
     await waldorf.ended;
     expect(await names(6)).toEqual(new Set(["statler"]));
 
