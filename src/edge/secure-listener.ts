@@ -1,5 +1,5 @@
 /** Port 443: TLS, then HTTP/2 or HTTP/1.1 as ALPN says. */
-import net from "node:net";
+import net, { isIP } from "node:net";
 import tls from "node:tls";
 import type { ClientAuthState } from "../exchange/exchange.ts";
 import { boundReading } from "../runtime.ts";
@@ -58,7 +58,8 @@ class TlsFacts {
     this.#socket = socket;
     // A resumed TLS 1.2 session has no name in Node.
     const { servername, alpnProtocol } = socket as { servername?: unknown; alpnProtocol?: unknown };
-    this.serverName = clientAuth?.host ?? (typeof servername === "string" ? normalizeName(servername) : "");
+    const name = typeof servername === "string" && !isIP(servername) ? normalizeName(servername) : "";
+    this.serverName = clientAuth?.host ?? name;
     this.alpn = typeof alpnProtocol === "string" ? alpnProtocol : "";
     this.clientAuth = clientAuth;
   }
@@ -114,6 +115,8 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
       if (!name) return done(null);
       const settle = (context: Context): void => {
         if (context) done(null, context);
+        // Not a name (RFC 6066 §3), though some clients send it: as if there were none.
+        else if (isIP(name)) done(null);
         else done(new Error(`no certificate is configured for "${name}"`));
       };
       const context = options.secureContext(name);
