@@ -3,6 +3,7 @@ import type { Hono, MiddlewareHandler } from "hono";
 import type { Limits } from "../exchange/limits.ts";
 import type { AcmeChallengeConfig } from "./acme-dns.ts";
 import type { BalancingConfig } from "./balancing.ts";
+import type { ExplainConfig, HedgeConfig, RetryConfig } from "./retrying.ts";
 import type { TunnelConfig } from "./tunnel.ts";
 
 export type { AcmeDnsConfig, ChallengeType, TsigKeyConfig } from "./acme-dns.ts";
@@ -106,6 +107,8 @@ export interface BackendConfig {
   /** Per server. */
   readonly maxConnections: number;
   readonly balancing: BalancingConfig;
+  readonly retry: RetryConfig;
+  readonly hedge: HedgeConfig | undefined;
 }
 
 /** How names of servers are resolved. */
@@ -192,5 +195,6 @@ export interface ResolvedConfig {
   readonly limits: Limits;
   readonly drainTimeoutMs: number;
   readonly accessLog: boolean;
+  readonly explain: ExplainConfig | undefined;
   readonly logLevel: "debug" | "info" | "warn" | "error";
 }

@@ -3,6 +3,7 @@ import type { Hono, MiddlewareHandler } from "hono";
 import type { Http2Limits, Limits } from "../exchange/limits.ts";
 import type { BalancingInput } from "./balancing.ts";
 import type { KeyType } from "./config.ts";
+import type { ExplainInput, RetryingInput } from "./retrying.ts";
 import type { TunnelInput } from "./tunnel.ts";
 
 export interface EdgeConfig {
@@ -36,6 +37,8 @@ export interface EdgeConfig {
   drainTimeoutMs?: number;
   /** Whether to log one line per request. @default true */
   accessLog?: boolean;
+  /** Remembers how the servers of each request were picked and what came of it. @default not */
+  explain?: ExplainInput;
   /** The least level that is logged. @default "info" */
   logLevel?: "debug" | "info" | "warn" | "error";
 }
@@ -137,7 +140,7 @@ export interface FallbackInput
   directory: string;
 }
 
-export interface BackendInput extends BalancingInput {
+export interface BackendInput extends BalancingInput, RetryingInput {
   /**
    * "http://host:port", "https://host:port", "h2c://host:port", "unix:/path.sock" or "srv+http://name", or with a weight.
    * Every address of a name is a server. @default none: servers join by themselves

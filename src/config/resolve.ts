@@ -20,6 +20,7 @@ import { parseShape } from "./explain.ts";
 import { fillHost, fillOnDemand, fillTls } from "./fill-host.ts";
 import type { AcmeInput } from "./input.ts";
 import { formatProblem, type Problem } from "./problems.ts";
+import { fillExplain, fillRetrying } from "./retrying.ts";
 import { DEFAULT_DIRECTORY, isApp, type ParsedBackend, type ParsedConfig } from "./schema.ts";
 import { fillTunnel } from "./tunnel.ts";
 
@@ -117,6 +118,7 @@ function fill(config: ParsedConfig, options: ResolveOptions, files: PemReader): 
     limits,
     drainTimeoutMs: config.drainTimeoutMs ?? 30_000,
     accessLog: config.accessLog ?? true,
+    explain: fillExplain(config.explain),
     logLevel: config.logLevel ?? "info",
   };
 }
@@ -230,6 +232,7 @@ function fillBackend(name: string, backend: ParsedBackend, files: PemReader): Ba
     idleTimeoutMs: backend.idleTimeoutMs ?? 4_000,
     maxConnections: backend.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
     balancing: fillBalancing(backend),
+    ...fillRetrying(backend),
   };
 }
 

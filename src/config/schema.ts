@@ -52,6 +52,7 @@ import {
 } from "./parse.ts";
 import { parseNameServer, parseServer, parseStatuses } from "./parse-server.ts";
 import { describeValue } from "./problems.ts";
+import { explainShape, retryingShape } from "./retrying.ts";
 import { parseDialAddress, type TunnelInput } from "./tunnel.ts";
 
 /** Says that a value is not even of the kind that a branch of a union takes; never shown. */
@@ -181,6 +182,7 @@ const dns = z.strictObject({
 
 const backend = z.strictObject({
   ...balancingShape,
+  ...retryingShape,
   servers: z.array(server).optional(),
   tls: backendTls.optional(),
   health: health.optional(),
@@ -303,6 +305,7 @@ const config = z.strictObject({
   limits: limits.optional(),
   drainTimeoutMs: milliseconds(),
   accessLog: z.boolean().optional(),
+  explain: explainShape,
   logLevel: z.enum(["debug", "info", "warn", "error"]).optional(),
 } satisfies Shape<EdgeConfig>);
 

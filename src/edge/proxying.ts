@@ -36,7 +36,7 @@ export function createProxying(parts: {
     backends,
     forward(request, context, name) {
       const backend = backends.get(name);
-      if (backend) return forward(request, context, backend.pool);
+      if (backend) return forward(request, context, backend.pool, backend.config);
       return Promise.reject(
         new EdgeError("NO_BACKEND", `proxy("${name}"): no backend of that name is configured`, {
           source: "operator",

@@ -1,5 +1,6 @@
 /** What middleware knows of a request: `c.var.edge`. */
 import type { ClientCertificate, Exchange } from "./exchange.ts";
+import type { RequestTrace } from "./trace.ts";
 
 /** @example `app.use((c, next) => (c.var.edge.tlsVersion ? next() : c.text("use HTTPS", 403)))` */
 export interface EdgeContext {
@@ -38,4 +39,6 @@ export interface RequestContext extends EdgeContext {
   upstreamMs: number | undefined;
   /** What went wrong, for the access log. */
   error: unknown;
+  /** Where attempts are written down; undefined where nobody asked. */
+  readonly trace?: RequestTrace | undefined;
 }

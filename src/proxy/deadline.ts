@@ -38,6 +38,12 @@ export function withDeadlines(transport: Transport, deadlines: Deadlines, clock:
 /** When requests with a bound on their whole began: an attempt elsewhere has what is left of it. */
 const began = new WeakMap<UpstreamRequest, number>();
 
+/** Makes a further attempt of the same request, as an object of its own, end when the whole must. */
+export function inheritDeadline(from: UpstreamRequest, to: UpstreamRequest): void {
+  const since = began.get(from);
+  if (since !== undefined) began.set(to, since);
+}
+
 class Rounds {
   /** At the last visit. */
   now = 0;

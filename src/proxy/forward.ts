@@ -7,8 +7,8 @@ import { requestParts } from "../exchange/web-request.ts";
 import { lazyResponse } from "../exchange/web-response.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Pool } from "../upstream/pool.ts";
-import { createRetryBudget } from "../upstream/retry.ts";
-import { Forwarding, type PoolFacts } from "./forwarding.ts";
+import { DEFAULT_POLICY, type ForwardPolicy, PoolFacts } from "./facts.ts";
+import { Forwarding } from "./forwarding.ts";
 import { isLoop, maxForwards } from "./headers.ts";
 import { isUpgrade } from "./upgrade.ts";
 
@@ -20,10 +20,15 @@ export interface ForwarderOptions {
 }
 
 /**
- * Forwards a request. Resolves with the answer at its head; the body follows at the client's pace.
+ * Forwards a request; `policy` says when to try again beyond what is always safe. Resolves with the answer at its head; the body follows at the client's pace.
  * Rejects with an EdgeError: NO_SERVER (503), UPSTREAM_… (502, 504), CLIENT_CLOSED (499) or PROTOCOL_ERROR (508).
  */
-export type Forward = (request: Request, context: RequestContext, pool: Pool) => Promise<Response>;
+export type Forward = (
+  request: Request,
+  context: RequestContext,
+  pool: Pool,
+  policy?: ForwardPolicy,
+) => Promise<Response>;
 
 export function createForwarder(options: ForwarderOptions): Forward {
   const { clock, metrics } = options;
@@ -36,25 +41,32 @@ export function createForwarder(options: ForwarderOptions): Forward {
     "Attempts without an answer, by error.",
     ["backend", "code"],
   );
+  const hedges = metrics.counter(
+    "skerry_upstream_hedges_total",
+    "Second attempts while the first was slow: sent, and won where they were the ones to answer.",
+    ["backend", "event"],
+  );
   const known = new WeakMap<Pool, PoolFacts>();
   const factsOf = (pool: Pool): PoolFacts => {
     let facts = known.get(pool);
     if (!facts) {
-      facts = {
-        budget: createRetryBudget(clock),
-        retried: retries.labels(pool.name),
+      const retried = retries.labels(pool.name);
+      facts = new PoolFacts(clock, {
+        retried: () => retried.inc(),
         failed: (code) => failures.inc({ backend: pool.name, code }),
-      };
+        hedged: (event) => hedges.inc({ backend: pool.name, event }),
+      });
       known.set(pool, facts);
     }
     return facts;
   };
 
-  return (request, context, pool) => {
+  return (request, context, pool, policy = DEFAULT_POLICY) => {
     const answer = Promise.withResolvers<Response>();
     context.backend = pool.name;
     const facts = factsOf(pool);
-    facts.budget.request();
+    facts.policy = policy;
+    facts.request();
     try {
       const parts = requestParts(request);
       if (isLoop(parts.headers, via)) throw loopError();

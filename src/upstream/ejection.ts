@@ -14,6 +14,8 @@ export type Outcome =
   | "broken"
   /** The server declined it without looking (REFUSED_STREAM, GOAWAY): it is busy or leaving, not ill. */
   | "declined"
+  /** Another server answered the same request first: this one is slower, at least by now, and may be well. */
+  | "overtaken"
   /** The client left, or the answer was not wanted: says nothing. */
   | "abandoned";
 

@@ -8,7 +8,7 @@ import { type KeyReader, keyReader } from "./hash-key.ts";
 import type { LagMonitor } from "./lag.ts";
 import { checkedWeight, Member, type MemberPool, ServerLease } from "./member.ts";
 import { IDLE_TIE_MS, TwoChoices } from "./p2c.ts";
-import { createPolicy, type Policy } from "./policy.ts";
+import { createPolicy, type PickSink, type Policy } from "./policy.ts";
 import type { Pool, PoolEvent, PoolOptions } from "./pool.ts";
 import type { Lease, Server, ServerSpec } from "./server.ts";
 import { stepMs, warmth } from "./slow-start.ts";
@@ -115,11 +115,16 @@ export class LivePool implements Pool, MemberPool {
     return gone;
   }
 
-  lease(tried?: readonly Server[], repeatable = true, key?: string): Lease | undefined {
+  lease(tried?: readonly Server[], repeatable = true, key?: string, sink?: PickSink): Lease | undefined {
     const restricted = tried !== undefined && tried.length > 0;
     // Nobody overtakes those who wait, but for attempts after the first: they have been let in before.
     if (!restricted && this.line.open > 0) return undefined;
-    return this.take(restricted ? tried : undefined, repeatable, key);
+    if (sink === undefined) return this.take(restricted ? tried : undefined, repeatable, key);
+    const by = restricted ? this.again : this.policy;
+    by.sink = sink;
+    const lease = this.take(restricted ? tried : undefined, repeatable, key);
+    by.sink = undefined;
+    return lease;
   }
 
   waitForLease(
@@ -176,6 +181,11 @@ export class LivePool implements Pool, MemberPool {
     if (member.ejection.ejected) this.restore(member, now);
   }
 
+  overtaken(member: Member, startedAt: number): void {
+    const now = this.clock.now();
+    if (this.lag?.lagged(startedAt, now) !== true) member.load.penalise(now - startedAt, now, this.rest);
+  }
+
   upgraded(member: Member): void {
     member.streams++;
     this.policy.moved?.(member);
@@ -206,6 +216,7 @@ export class LivePool implements Pool, MemberPool {
         } else if (ejection.fail() && member.at >= 0) this.tryEject(member, outcome);
         return;
       case "declined":
+      case "overtaken":
       case "abandoned":
         if (probe && ejection.ejected) this.probeEnded(member, outcome);
         return;

@@ -15,6 +15,8 @@ export interface MemberPool {
   readonly rest: number;
   /** The response head came: a lease's `answered`. */
   answered(member: Member, startedAt: number, status: number, retryAfterMs: number): void;
+  /** Another server answered a lease's request first. */
+  overtaken(member: Member, startedAt: number): void;
   /** A lease became an upgraded connection. */
   upgraded(member: Member): void;
   /** A lease ended. */
@@ -105,6 +107,7 @@ export class ServerLease implements Lease {
   settle(outcome: Outcome): void {
     if (this.settled) return;
     this.settled = true;
+    if (outcome === "overtaken" && !this.hasAnswered) this.server.pool.overtaken(this.server, this.startedAt);
     this.server.pool.settled(
       this.server,
       this.hasAnswered && outcome === "abandoned" ? "ok" : outcome,

@@ -6,7 +6,7 @@ import type { Random } from "../clock.ts";
 import { type Candidates, candidates, pickTwo } from "./balancer.ts";
 import { alike } from "./load.ts";
 import type { Member } from "./member.ts";
-import type { Policy, PoolFacts } from "./policy.ts";
+import type { PickSink, Policy, PoolFacts } from "./policy.ts";
 
 /**
  * Two idle servers whose latencies differ by less than so many milliseconds tie. Nobody waits for the difference, while
@@ -20,6 +20,7 @@ export class TwoChoices implements Policy {
   private readonly random: Random;
   private from: Candidates<Member> = candidates<Member>([], () => 1);
   private now = 0;
+  sink: PickSink | undefined = undefined;
 
   constructor(facts: PoolFacts, random: Random) {
     this.facts = facts;
@@ -50,6 +51,10 @@ export class TwoChoices implements Policy {
     // A server that is not measured yet counts as usual, so that a new one neither floods nor starves.
     const latencyFirst = first.load.warm ? first.load.read(now, rest) : usual;
     const latencySecond = second.load.warm ? second.load.read(now, rest) : usual;
+    if (this.sink !== undefined) {
+      tell(this.sink, first, latencyFirst);
+      tell(this.sink, second, latencySecond);
+    }
     // The first draw, which is in proportion to the weights, is the coin.
     if (idle && Math.abs(latencyFirst - latencySecond) < IDLE_TIE_MS) return false;
     const busyFirst = (loadFirst + 1) / first.share;
@@ -58,4 +63,8 @@ export class TwoChoices implements Policy {
     if (unknown || alike(latencyFirst, latencySecond)) return idle ? false : busySecond < busyFirst;
     return latencySecond * busySecond < latencyFirst * busyFirst;
   };
+}
+
+function tell(sink: PickSink, { id, busy, share }: Member, latencyMs: number): void {
+  sink.weighed(id, latencyMs, busy, share, (latencyMs * (busy + 1)) / share);
 }

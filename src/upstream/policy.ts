@@ -21,8 +21,15 @@ export interface Policy {
   prepare(from: Candidates<Member>, all: readonly Member[]): void;
   /** @param key what requests have in common that should meet the same server; undefined where there is nothing */
   pick(now: number, key: string | undefined): Member | undefined;
+  /** Set for one pick, by whoever wants to know of it; a policy that compares nothing leaves it alone. */
+  sink?: PickSink | undefined;
   /** Where present, hears of each change of a member's load, and of its weight in the candidates. */
   moved?(member: Member): void;
+}
+
+/** Hears which servers were weighed against each other, before one of them is picked. */
+export interface PickSink {
+  weighed(server: string, latencyMs: number, inFlight: number, weight: number, load: number): void;
 }
 
 /** What policies may know of the pool. */

@@ -6,6 +6,7 @@ import type { Outcome } from "./ejection.ts";
 import type { KeyReader } from "./hash-key.ts";
 import type { LagMonitor } from "./lag.ts";
 import { LivePool } from "./live-pool.ts";
+import type { PickSink } from "./policy.ts";
 import type { Lease, Server, ServerSpec } from "./server.ts";
 
 export type PoolEvent =
@@ -37,8 +38,9 @@ export interface Pool {
    * unhealthy servers before giving up: an attempt there is better than an error.
    * @param repeatable whether the request could be sent again elsewhere, so that it may try out an ejected server
    * @param key what `keyOf` said of the request
+   * @param sink hears of the two that were weighed
    */
-  lease(tried?: readonly Server[], repeatable?: boolean, key?: string): Lease | undefined;
+  lease(tried?: readonly Server[], repeatable?: boolean, key?: string, sink?: PickSink): Lease | undefined;
   /**
    * Waits for what {@link lease} did not give. `done` is called once, later, in the order of the calls: with a lease, or
    * without one after `queue.timeoutMs`.

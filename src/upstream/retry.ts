@@ -1,5 +1,6 @@
 /** What may be sent to a second server, and how often. */
 import type { Clock } from "../clock.ts";
+import type { RetryConfig } from "../config/retrying.ts";
 import type { EdgeError } from "../errors.ts";
 
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
@@ -12,8 +13,14 @@ export const RETRY_SHARE = 0.2;
  */
 export const RETRY_FLOOR = 10;
 export const RETRY_WINDOW_MS = 10_000;
-/** Attempts of one request in all, where the server may have seen it. */
-export const MAX_REPEATS = 2;
+
+/** No status is retried, and a request that a server may have seen is repeated once. */
+export const DEFAULT_RETRY: RetryConfig = {
+  statuses: [],
+  maxRetries: 1,
+  budget: RETRY_SHARE,
+  floor: RETRY_FLOOR,
+};
 
 /** Whether doing it twice is as good as once (RFC 9110 §9.2.2). */
 export function isIdempotent(method: string): boolean {
@@ -26,6 +33,10 @@ export interface AttemptFacts {
   readonly replayable: boolean;
   /** Attempts made so far. */
   readonly attempts: number;
+  /** How many of those were repeats of what a server may have seen. */
+  readonly repeats: number;
+  /** How many of these there may be. */
+  readonly maxRetries: number;
   /** Members of the pool. */
   readonly servers: number;
 }
@@ -40,7 +51,7 @@ export function retryKind(error: EdgeError, facts: AttemptFacts): "free" | "budg
     case "any":
       return facts.attempts < Math.max(facts.servers, 2) ? "free" : "no";
     case "idempotent":
-      return isIdempotent(facts.method) && facts.attempts < MAX_REPEATS ? "budget" : "no";
+      return isIdempotent(facts.method) && facts.repeats < facts.maxRetries ? "budget" : "no";
     case "never":
       return "no";
     default:
@@ -48,12 +59,16 @@ export function retryKind(error: EdgeError, facts: AttemptFacts): "free" | "budg
   }
 }
 
-/** Keeps retries from multiplying an overload: a share of the requests of the last {@link RETRY_WINDOW_MS}. */
+/** Keeps repeats from multiplying an overload: a share of the requests of the last {@link RETRY_WINDOW_MS}. */
 export interface RetryBudget {
   /** Counts a request. */
   request(): void;
-  /** Takes one retry, if there is one left. */
-  take(): boolean;
+  /**
+   * Takes one repeat, if there is one left.
+   * @param share of the requests, from 0 to 1. @default {@link RETRY_SHARE}
+   * @param floor repeats that are always allowed. @default {@link RETRY_FLOOR}
+   */
+  take(share?: number, floor?: number): boolean;
 }
 
 export function createRetryBudget(clock: Clock): RetryBudget {
@@ -79,9 +94,9 @@ export function createRetryBudget(clock: Clock): RetryBudget {
       roll();
       requests++;
     },
-    take() {
+    take(share = RETRY_SHARE, floor = RETRY_FLOOR) {
       roll();
-      const allowed = Math.max(RETRY_FLOOR, RETRY_SHARE * (requests + olderRequests));
+      const allowed = Math.max(floor, share * (requests + olderRequests));
       if (retries + olderRetries >= allowed) return false;
       retries++;
       return true;

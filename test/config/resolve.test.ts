@@ -142,6 +142,8 @@ describe("a good config", () => {
         queue: { max: 1024, timeoutMs: 5000 },
         panicThreshold: 0,
       },
+      retry: { statuses: [], maxRetries: 1, budget: 0.2, floor: 10 },
+      hedge: undefined,
     });
     expect(config.hosts.get("a.example.test")).toEqual({
       name: "a.example.test",

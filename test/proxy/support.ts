@@ -28,6 +28,7 @@ import { failExchange } from "../../src/proxy/problem.ts";
 import { splice } from "../../src/proxy/splice.ts";
 import { transportFor } from "../../src/proxy/transport.ts";
 import { createPool, DEFAULT_BALANCING, type Pool } from "../../src/upstream/pool.ts";
+import { DEFAULT_RETRY } from "../../src/upstream/retry.ts";
 
 /** A self-signed certificate for one name. */
 export async function testCertificate(name: string): Promise<{ key: string; cert: string }> {
@@ -135,6 +136,8 @@ export async function startProxy(ports: readonly number[], options: ProxyOptions
     idleTimeoutMs: 4000,
     maxConnections: 1024,
     balancing: DEFAULT_BALANCING,
+    retry: DEFAULT_RETRY,
+    hedge: undefined,
     ...options.backend,
   };
   const pool = createPool("web", { clock, random: Math.random, balancing: config.balancing });
@@ -165,7 +168,7 @@ export async function startProxy(ports: readonly number[], options: ProxyOptions
     contexts.push(context);
     try {
       const request = lazyRequest(exchange);
-      const next = (): Promise<Response> => forward(request, context, pool);
+      const next = (): Promise<Response> => forward(request, context, pool, config);
       const response = await (options.app ? options.app(request, next) : next());
       sendResponse(exchange, response, (client, upgrade) => splice(client, upgrade.stream, clock));
     } catch (thrown) {

@@ -9,6 +9,7 @@ import { collect } from "../../src/exchange/body.ts";
 import type { Transport } from "../../src/exchange/dispatch.ts";
 import { transportFor } from "../../src/proxy/transport.ts";
 import { DEFAULT_BALANCING } from "../../src/upstream/pool.ts";
+import { DEFAULT_RETRY } from "../../src/upstream/retry.ts";
 import { testCertificate } from "./support.ts";
 
 const ends: (() => unknown)[] = [];
@@ -29,6 +30,8 @@ const backend: BackendConfig = {
   idleTimeoutMs: 4000,
   maxConnections: 1024,
   balancing: DEFAULT_BALANCING,
+  retry: DEFAULT_RETRY,
+  hedge: undefined,
 };
 const serverConfig = (protocol: ServerConfig["protocol"], host: string, port: number): ServerConfig => ({
   id: `${protocol}://${host}:${port}`,

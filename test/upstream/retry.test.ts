@@ -4,7 +4,7 @@ import { createRetryBudget, isIdempotent, retryKind } from "../../src/upstream/r
 import { manualClock } from "./support.ts";
 
 const error = (retry: Retry): EdgeError => new EdgeError("UPSTREAM_RESET", "x", { retry });
-const facts = { method: "GET", replayable: true, attempts: 1, servers: 3 };
+const facts = { method: "GET", replayable: true, attempts: 1, repeats: 0, maxRetries: 1, servers: 3 };
 
 describe("retryKind", () => {
   test("what was not accepted goes on for any method, once per server", () => {
@@ -21,7 +21,12 @@ describe("retryKind", () => {
       expect(isIdempotent(method)).toBe(false);
       expect(retryKind(error("idempotent"), { ...facts, method })).toBe("no");
     }
-    expect(retryKind(error("idempotent"), { ...facts, attempts: 2 })).toBe("no");
+    expect(retryKind(error("idempotent"), { ...facts, attempts: 2, repeats: 1 })).toBe("no");
+    expect(retryKind(error("idempotent"), { ...facts, maxRetries: 0 })).toBe("no");
+  });
+
+  test("attempts that no server took do not count as repeats", () => {
+    expect(retryKind(error("idempotent"), { ...facts, attempts: 2 })).toBe("budget");
   });
 
   test("a body that is gone, or a failure that forbids it, ends it", () => {
@@ -46,6 +51,15 @@ describe("the retry budget", () => {
     let taken = 0;
     while (budget.take()) taken++;
     expect(taken).toBe(20);
+  });
+
+  test("may have another share and floor", () => {
+    const budget = createRetryBudget(manualClock());
+    expect(budget.take(0.05, 0)).toBe(false);
+    for (let i = 0; i < 100; i++) budget.request();
+    let taken = 0;
+    while (budget.take(0.05, 1)) taken++;
+    expect(taken).toBe(5);
   });
 
   test("forgets requests after the window", () => {
