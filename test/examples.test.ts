@@ -114,6 +114,52 @@ describe("statler-waldorf", () => {
       await Promise.all([statler, waldorf].map((child) => child.stop()));
     });
 
+  test("by wormholes, both join by starting, and one leaves and comes back without a failed visit", async () => {
+    const [one, two, port] = (await freePorts(3)) as [number, number, number];
+    const storage = mkdtempSync(join(tmpdir(), "skerry-example-"));
+    const config = join(EXAMPLES, "statler-waldorf/wormhole.config.ts");
+    const env = {
+      HTTP: "127.0.0.1:0",
+      ADMIN: "127.0.0.1:0",
+      HTTPS: `127.0.0.1:${port}`,
+      DIAL: `127.0.0.1:${port}`,
+    };
+    const edge = await startEdge("node", config, {
+      args: ["dev", "--json", "--config", config, "--storage", storage],
+      env,
+    });
+    const made = await run(
+      "node",
+      ["src/cli/skerry.ts", "token", "create", "critics", "--config", config, "--storage", storage],
+      { env },
+    );
+    const token = made.stdout.replace(/^WORMHOLE_TOKEN=|\n$/g, "");
+    const join_ = async (name: string, at: number): Promise<Child> => {
+      const child = start(
+        "node",
+        ["src/cli/wormhole.ts", "node", join(EXAMPLES, "statler-waldorf/server.js")],
+        {
+          env: { WORMHOLE_TOKEN: token, SERVER_NAME: name, PORT: String(at), HOST: "127.0.0.1" },
+        },
+      );
+      await child.saw(/wormhole\.joined/);
+      return child;
+    };
+    const statler = await join_("statler", one);
+    let waldorf = await join_("waldorf", two);
+    const ask = async (): Promise<string> => (await visit({ port, host: "app.localhost" })).body;
+    const both = new Set(["You have reached statler\n", "You have reached waldorf\n"]);
+    expect(new Set(await answers(ask, 30))).toEqual(both);
+    const visits = answers(ask, 30);
+    expect((await waldorf.stop()).code).toBe(0);
+    for (const said of await visits) expect(both).toContain(said);
+    expect(new Set(await answers(ask, 10))).toEqual(new Set(["You have reached statler\n"]));
+    waldorf = await join_("waldorf", two);
+    expect(new Set(await answers(ask, 30))).toEqual(both);
+    await Promise.all([statler.stop(), waldorf.stop()]);
+    await edge.stop();
+  });
+
   test("a critic leaves politely", async () => {
     const [port] = (await freePorts(1)) as [number];
     const child = await critic("statler", port);
