@@ -22,11 +22,13 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   h2load: "nghttp2-client",
   chromium: "chromium",
   python3: "python3",
+  "nats-server": "nats-server",
 };
 
 /** What has no program of its own: a file, whose package brings it. Debian's Python finds these in their fixed place. */
 const FILES: Readonly<Record<string, string>> = {
   "/usr/lib/python3/dist-packages/grpc/__init__.py": "python3-grpcio",
+  "/usr/lib/python3/dist-packages/h2/__init__.py": "python3-h2",
   "/usr/lib/python3/dist-packages/hpack/__init__.py": "python3-hpack",
 };
 
