@@ -21,4 +21,17 @@ export interface Storage {
   /** Throws what an operator must know before start: unwritable, wrong permissions. */
   check(): Promise<void>;
   close(): Promise<void>;
+  /**
+   * Tells of values below `prefix` that somebody else stored or deleted, until the returned function is called. Present
+   * where that costs nothing; elsewhere callers look by themselves from time to time. A change may be told twice, and those
+   * made while the storage was away are told when it is back.
+   */
+  watch?(prefix: string, onChange: (key: string) => void): () => void;
+  /**
+   * Replaces a value by what `change` makes of it, with nobody writing in between; `change` may be called again when
+   * somebody did. It gives undefined to leave the value as it is. Resolves with whether it was replaced.
+   */
+  update?(key: string, change: (current: Uint8Array | undefined) => Uint8Array | undefined): Promise<boolean>;
+  /** Undefined while all is well; otherwise since when, on the wall clock, and why only a local copy is at hand. */
+  away?(): { readonly since: number; readonly reason: string } | undefined;
 }
