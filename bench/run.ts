@@ -20,6 +20,7 @@ const HELP = `npm run bench -- [SCENARIO…] [options]
 Scenarios (all of them by default):
 ${SCENARIOS.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join("\n")}
   certs       10,000 stored certificates: time to ready, memory, first handshakes (--hosts N, --handshakes N)
+  tunnel      the same server over TCP and through a wormhole; alone, and without options
 
 Options:
   --only LIST     proxies, by comma: ${TARGETS.map(({ name }) => name).join(",")}
@@ -153,6 +154,10 @@ if (process.argv[2] === "certs") {
   // Of Skerry alone, and of no proxying: it has a way of its own.
   await benchCertificates(process.argv.slice(3));
   process.exit(0);
+}
+if (process.argv[2] === "tunnel") {
+  const { benchTunnel } = await import("./tunnel.ts");
+  process.exit(await benchTunnel());
 }
 let options: Options | undefined;
 try {
