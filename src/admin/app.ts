@@ -2,6 +2,7 @@
 import { Hono } from "hono";
 import type { AdminSource } from "../edge/admin-source.ts";
 import { certificateRoutes } from "./certificates.ts";
+import { requestRoutes } from "./requests.ts";
 
 /** Hosts that visitors cannot use as they should, each with why. */
 function degraded(source: AdminSource): string[] {
@@ -21,6 +22,7 @@ function degraded(source: AdminSource): string[] {
  * - `GET /readyz`: 200 when it takes traffic (`ready`, or `degraded` with the reasons), 503 while starting or draining.
  * - `GET /metrics`: Prometheus text.
  * - `GET /certificates`, `GET /backends`: JSON.
+ * - `GET /requests`, `GET /requests/ID`: see `requests.ts`.
  * - `POST /certificates/HOST/…`: see `certificates.ts`.
  */
 export function createAdminApp(source: AdminSource): Hono {
@@ -38,5 +40,9 @@ export function createAdminApp(source: AdminSource): Hono {
   app.get("/certificates", (c) => c.json({ certificates: source.certificates() }));
   if (source.actions) app.route("/certificates", certificateRoutes(source.actions));
   app.get("/backends", (c) => c.json({ backends: source.backends() }));
+  app.route(
+    "/requests",
+    requestRoutes(() => source.requests?.()),
+  );
   return app;
 }

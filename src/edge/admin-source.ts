@@ -1,6 +1,7 @@
 /** What an edge shows of itself to operators, by the admin API, the dashboard and commands. */
 import type { Metrics } from "../metrics.ts";
 import type { CertificateActions } from "../tls/actions.ts";
+import type { ExplainedRequest } from "./explain.ts";
 
 /** What the admin API reads, and the little that it may do. */
 export interface AdminSource {
@@ -11,6 +12,8 @@ export interface AdminSource {
   /** One entry per host that is served by HTTPS. */
   certificates(): readonly CertificateView[];
   backends(): readonly BackendView[];
+  /** The last requests, the newest first; undefined where the config has no `explain`. */
+  requests?(): readonly ExplainedRequest[] | undefined;
   /** What operators may do with certificates. */
   readonly actions?: CertificateActions;
 }

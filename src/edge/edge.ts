@@ -24,6 +24,7 @@ import type { AdminSource, BackendView } from "./admin-source.ts";
 import type { Backend } from "./backends.ts";
 import { createCertificates } from "./certificates.ts";
 import { createConnections } from "./connections.ts";
+import { createExplaining } from "./explain.ts";
 import { createHandler } from "./handler.ts";
 import { withHsts } from "./hsts.ts";
 import { createIssuing } from "./issuing.ts";
@@ -79,7 +80,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
   const log = options.log ?? createLog({ level: config.logLevel });
   installWebGlobals();
 
-  const storage = openStorage(config.storage, { clock, log });
+  const storage = openStorage(config, { clock, log });
   await storage.check();
 
   let current = config;
@@ -151,12 +152,14 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
 
   const fail = (exchange: Exchange, error: EdgeError, context?: RequestContext): void =>
     failExchange(exchange, error, context);
+  const explain = createExplaining(() => current.explain, clock);
   const handle = createHandler({
     routes: () => routes,
     trust: () => trust,
     location: config.location,
     proxying,
     accessLog: () => current.accessLog,
+    explain,
     clock,
     log,
     metrics,
@@ -240,6 +243,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
           certificates: () => certificates.manager.status(),
           actions: certificates.actions,
           backends: () => proxying.backends.all().map(backendView),
+          requests: () => explain.last(),
         }),
         fail,
       }),
@@ -336,7 +340,7 @@ function refuseChange(before: ResolvedConfig, after: ResolvedConfig): void {
     throw new EdgeError("CONFIG_INVALID", "onDemand: takes a restart; the running config is kept", {
       source: "operator",
     });
-  const fixed = ["listen", "storage", "location", "acme", "tls"] as const;
+  const fixed = ["listen", "storage", "fleet", "location", "acme", "tls"] as const;
   for (const field of fixed) {
     if (JSON.stringify(before[field]) === JSON.stringify(after[field])) continue;
     throw new EdgeError("CONFIG_INVALID", `${field}: a change takes a restart; the running config is kept`, {

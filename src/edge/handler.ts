@@ -2,9 +2,11 @@
 import type { Clock } from "../clock.ts";
 import { EdgeError, errorFields } from "../errors.ts";
 import type { Exchange } from "../exchange/exchange.ts";
+import type { AttemptTrace } from "../exchange/trace.ts";
 import { lazyRequest, setRequestContext } from "../exchange/web-request.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
+import { type Explaining, withAttempts } from "./explain.ts";
 import type { Proxying } from "./proxying.ts";
 import { EdgeRequest } from "./request-context.ts";
 import { clientAuthError } from "./route-auth.ts";
@@ -17,6 +19,8 @@ export interface HandlerOptions {
   readonly location: string;
   readonly proxying: Proxying;
   readonly accessLog: () => boolean;
+  /** @default nothing is written down */
+  readonly explain?: Explaining;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -36,7 +40,7 @@ interface HostCounts {
 
 /** Makes the function that answers exchanges. */
 export function createHandler(options: HandlerOptions): (exchange: Exchange) => void {
-  const { clock, log, metrics } = options;
+  const { clock, log, metrics, explain } = options;
   const requests = metrics.counter("skerry_requests_total", "Requests answered, by host and status.", [
     "host",
     "status",
@@ -76,7 +80,8 @@ export function createHandler(options: HandlerOptions): (exchange: Exchange) => 
     }
     counter.inc();
     known.duration.observe(tookMs / 1000);
-    if (options.accessLog()) log.info("request", accessFields(request, status, tookMs, error));
+    const attempts = request.trace && explain?.end(request, status, tookMs, error);
+    if (options.accessLog()) log.info("request", accessFields(request, status, tookMs, error, attempts));
   };
 
   const failed = (request: EdgeRequest, thrown: unknown): void => {
@@ -99,7 +104,9 @@ export function createHandler(options: HandlerOptions): (exchange: Exchange) => 
 
   const send = (request: EdgeRequest, response: Response): void => {
     try {
-      options.send(request.exchange, response);
+      const told =
+        request.attempts > 0 && request.peerTrusted ? withAttempts(response, request, clock.now()) : response;
+      options.send(request.exchange, told);
     } catch (thrown) {
       failed(request, thrown);
     }
@@ -118,6 +125,7 @@ export function createHandler(options: HandlerOptions): (exchange: Exchange) => 
       options.proxying,
       route?.label,
     );
+    explain?.begin(request);
     inFlight++;
     exchange.onClose((error) => ended(request, error));
     if (!route) {
@@ -153,6 +161,7 @@ function accessFields(
   status: number,
   tookMs: number,
   error: EdgeError | undefined,
+  attempts: readonly AttemptTrace[] | undefined,
 ): Record<string, unknown> {
   const { exchange } = request;
   const { head, connection } = exchange;
@@ -172,6 +181,7 @@ function accessFields(
     ...(request.server !== undefined && { server: request.server, attempts: request.attempts }),
     ...(request.upstreamMs !== undefined && { upstreamMs: round(request.upstreamMs) }),
     ...(reason instanceof EdgeError && { code: reason.code, reason: reason.message }),
+    ...(attempts && { explain: attempts }),
   };
 }
 

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { RequestContext } from "../exchange/context.ts";
 import type { ClientCertificate, Exchange } from "../exchange/exchange.ts";
 import { getHeader } from "../exchange/headers.ts";
+import type { RequestTrace } from "../exchange/trace.ts";
 import type { Proxying } from "./proxying.ts";
 import { clientAddress, type Trust } from "./trust.ts";
 
@@ -30,6 +31,7 @@ export class EdgeRequest implements RequestContext {
   attempts = 0;
   upstreamMs: number | undefined = undefined;
   error: unknown = undefined;
+  trace: RequestTrace | undefined = undefined;
 
   constructor(
     exchange: Exchange,

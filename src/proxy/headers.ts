@@ -209,7 +209,8 @@ function stops(name: string): boolean {
   const known = responseKinds.get(name);
   if (known !== undefined) return known;
   const lower = name.toLowerCase();
-  const drop = lower === "connection" || lower === "te" || HOP.has(lower);
+  // What another edge says of its own attempts is for this one alone.
+  const drop = lower === "connection" || lower === "te" || lower === "x-skerry-attempts" || HOP.has(lower);
   if (responseKinds.size < MOST_NAMES && name.length <= LONGEST_NAME) responseKinds.set(name, drop);
   return drop;
 }
