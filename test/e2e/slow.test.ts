@@ -1,5 +1,6 @@
 /**
- * Slow clients and slow servers by the hundred, and what everybody else notices of them: nothing. A longer look:
+ * Slow clients and slow servers by the hundred: everybody else is answered, and memory is bounded. How fast they are
+ * answered is a matter for a machine that does nothing else, and is compared with a calm edge by the command
  *
  *   SKERRY_SLOW=300 SKERRY_SLOW_SECONDS=40 npx vitest run test/e2e/slow.test.ts
  *
@@ -14,6 +15,7 @@ import { connect2, visit, visit2 } from "../runtime/client.ts";
 import { eventually, start } from "../support/processes.ts";
 import { edgeFor, metric, quiet, RUNTIMES, surprises, type TestEdge } from "./edges.ts";
 
+const TIMED = process.env.SKERRY_SLOW !== undefined;
 /** Of each kind. */
 const SLOW = Number(process.env.SKERRY_SLOW ?? 80);
 const SECONDS = Number(process.env.SKERRY_SLOW_SECONDS ?? 25);
@@ -85,7 +87,7 @@ describe.each(RUNTIMES)("an edge on %s", (runtime) => {
     return [bothered, alone];
   };
   /**
-   * Some milliseconds more are the other connections' share of the processor. What else runs here disturbs single
+   * Others are answered, all of them; on the command also as fast as by a calm edge. Some milliseconds more are the other connections' share of the processor. What else runs here disturbs single
    * measurements, so one of several must hold.
    */
   const unmoved = async (what: string): Promise<void> => {
@@ -93,17 +95,17 @@ describe.each(RUNTIMES)("an edge on %s", (runtime) => {
     const tries: string[] = [];
     for (let tried = 0; tried < 4; tried++) {
       const [then, usual] = await p99();
+      if (!TIMED) return;
       tries.push(`p99 ${then.toFixed(1)} ms, ${usual.toFixed(1)} of a calm edge`);
       if (then < 2 * usual + 25) break;
       expect(tries.length, `${what}: ${tries.join("; ")}`).toBeLessThan(4);
     }
-    if (process.env.SKERRY_SLOW)
-      console.log(
-        `${runtime}, ${what}: ${tries.join("; ")}; ${before >> 20} MiB before, ${edge.process.rss() >> 20} after`,
-      );
+    console.log(
+      `${runtime}, ${what}: ${tries.join("; ")}; ${before >> 20} MiB before, ${edge.process.rss() >> 20} after`,
+    );
   };
 
-  test(`answers others as usual beside ${3 * SLOW} clients that send heads, send bodies and read slowly`, async () => {
+  test(`answers others beside ${3 * SLOW} clients that send heads, send bodies and read slowly`, async () => {
     await p99(); // Warm.
     const before = edge.process.rss();
     const url = `https://localhost:${edge.https.port}`;
@@ -143,7 +145,7 @@ describe.each(RUNTIMES)("an edge on %s", (runtime) => {
     expect(surprises(edge)).toEqual([]);
   }, 120_000);
 
-  test(`answers others as usual beside ${2 * SLOW} answers of a slow server`, async () => {
+  test(`answers others beside ${2 * SLOW} answers of a slow server`, async () => {
     const before = edge.process.rss();
     const to = { port: edge.https.port, host: DRIP, ca: edge.ca, boundMs: 60_000 };
     // A session has room for 128 streams.
