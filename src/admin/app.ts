@@ -14,7 +14,13 @@ function degraded(source: AdminSource): string[] {
     .backends()
     .filter(({ servers }) => servers.length > 0 && servers.every(({ state }) => state !== "available"))
     .map(({ name }) => `${name}: no server is available`);
-  return [...hosts, ...backends];
+  const away = source.storageAway?.();
+  const storage = away
+    ? [
+        `storage: away since ${new Date(away.since).toISOString()}, served from the local copy: ${away.reason}`,
+      ]
+    : [];
+  return [...storage, ...hosts, ...backends];
 }
 
 /**

@@ -121,7 +121,7 @@ interface Parts {
 async function inspect<T>(options: Common, work: (parts: Parts) => Promise<T>): Promise<T> {
   const config = await loadConfig(options.config);
   const log: Log = createLog({ level: "error", write: (line) => void process.stderr.write(line) });
-  const storage = openStorage(config.storage, { clock: systemClock, log });
+  const storage = openStorage(config, { clock: systemClock, log });
   const { folder: path } = config.tls;
   const folder =
     path === undefined

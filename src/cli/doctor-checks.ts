@@ -46,7 +46,7 @@ export async function examine(
   const own = host?.tls !== undefined;
   const dns = createDnsClient({ clock: options.clock, servers: config.acme?.dnsServers });
   const addresses = name.startsWith("*.") ? [] : await dns.addresses(name, options.signal).catch(() => []);
-  const storage = openStorage(config.storage, { clock: options.clock, log: silentLog });
+  const storage = openStorage(config, { clock: options.clock, log: silentLog });
   try {
     const [network, certificate, secure, backend] = await Promise.all([
       config.acme && !own

@@ -7,6 +7,7 @@ import { addConfig } from "./config.ts";
 import { addDev } from "./dev.ts";
 import { addDoctor } from "./doctor.ts";
 import { EXIT_USAGE, reportFailure } from "./fail.ts";
+import { addFleet } from "./fleet.ts";
 import { addServe } from "./serve.ts";
 import { addToken } from "./token.ts";
 import { addUp } from "./up.ts";
@@ -52,6 +53,7 @@ Examples:
   addConfig(program);
   addDoctor(program);
   addToken(program);
+  addFleet(program);
   program.command("wormhole").summary("join a backend from a container: wormhole COMMAND…");
   addCerts(program);
   return program;

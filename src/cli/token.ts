@@ -89,7 +89,9 @@ async function withBook<T>(
   options: PlaceOptions,
   work: (book: TokenBook, storage: Storage) => Promise<T>,
 ): Promise<T> {
-  const place = options.storage ?? (await loadConfig(options.config, { certificates: "local" })).storage;
+  const place = options.storage
+    ? { storage: options.storage }
+    : await loadConfig(options.config, { certificates: "local" });
   const storage = openStorage(place, { clock: systemClock, log: silentLog });
   try {
     await storage.check();
@@ -117,7 +119,7 @@ async function create(backend: string, options: CreateOptions): ReturnType<Token
         source: "operator",
       },
     );
-  return withBook({ storage: config.storage, ...options }, async (book, storage) => {
+  return withBook(options, async (book, storage) => {
     const pair = options.publicCa ? undefined : await openTunnelIdentity(storage, TUNNEL_NAME, systemClock);
     const pin = pair && pinOf(new X509Certificate(pair.chain).raw);
     return book.create({ backend, address, pin }, options.expires);

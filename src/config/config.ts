@@ -3,6 +3,7 @@ import type { Hono, MiddlewareHandler } from "hono";
 import type { Limits } from "../exchange/limits.ts";
 import type { AcmeChallengeConfig } from "./acme-dns.ts";
 import type { BalancingConfig } from "./balancing.ts";
+import type { FleetConfig } from "./fleet.ts";
 import type { ExplainConfig, HedgeConfig, RetryConfig } from "./retrying.ts";
 import type { TunnelConfig } from "./tunnel.ts";
 
@@ -181,6 +182,8 @@ export interface ResolvedConfig {
   };
   /** "file:/absolute/folder", "memory:" (tests only) or "nats://…". */
   readonly storage: string;
+  /** Where `storage` is NATS. */
+  readonly fleet?: FleetConfig | undefined;
   readonly location: string;
   /** Undefined where every host brings its own certificate, or none is served by HTTPS. */
   readonly acme: AcmeConfig | undefined;

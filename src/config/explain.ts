@@ -67,6 +67,7 @@ const EXPECTED: Record<string, string> = {
 
 function alternatives([top]: readonly PropertyKey[]): string {
   if (top === "hosts") return "{ backend }, { app } or a Hono app";
+  if (top === "storage") return '"file:FOLDER", "nats://host:port" or { nats: { servers } }';
   if (top === "acme") return '{ provider: "rfc2136" }, { provider: "cloudflare" } or { present, remove }';
   return "a URL or { url, weight }";
 }

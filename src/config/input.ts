@@ -3,6 +3,7 @@ import type { Hono, MiddlewareHandler } from "hono";
 import type { Http2Limits, Limits } from "../exchange/limits.ts";
 import type { BalancingInput } from "./balancing.ts";
 import type { KeyType } from "./config.ts";
+import type { NatsStorageInput } from "./fleet.ts";
 import type { ExplainInput, RetryingInput } from "./retrying.ts";
 import type { TunnelInput } from "./tunnel.ts";
 
@@ -11,8 +12,13 @@ export interface EdgeConfig {
   $schema?: string;
   /** Where the edge listens, each as "host:port". Port 0 asks the system for a free one. */
   listen?: ListenInput;
-  /** Where certificates and the ACME account are kept: a folder, "file:…". @default "file:./certs" beside the config file */
-  storage?: string;
+  /**
+   * Where certificates and the ACME account are kept: a folder, "file:…"; or NATS for several edges, "nats://host:port,…" or
+   * `{ nats }`. @default "file:./certs" beside the config file
+   */
+  storage?: string | NatsStorageInput;
+  /** The file with the fleet key, where storage is NATS. @default SKERRY_FLEET_KEY in the environment */
+  fleetKey?: string;
   /** Where this edge runs, for logs and metrics. @default the machine's name */
   location?: string;
   /** Who issues certificates for hosts without `tls`. */

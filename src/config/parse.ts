@@ -3,6 +3,7 @@ import { isIP } from "node:net";
 import { domainToASCII } from "node:url";
 import ipaddr from "ipaddr.js";
 import type { ListenAddress } from "./config.ts";
+import { NATS_SCHEME, parseNatsUrl } from "./fleet.ts";
 
 export type Parsed<T> = { readonly value: T } | { readonly problem: string };
 
@@ -121,9 +122,10 @@ export function parseBackendName(text: string): Parsed<string> {
     : { problem: "a backend's name is 1 to 63 letters, digits, dots, dashes and underscores" };
 }
 
-/** `file:` with a folder, or `memory:`, which forgets everything at the end and is there for tests. */
+/** `file:` with a folder, `nats://` with servers, or `memory:`, which forgets everything at the end and is there for tests. */
 export function parseStorage(text: string): Parsed<string> {
   if (text === "memory:" || /^file:.+/.test(text)) return { value: text };
+  if (text.startsWith(NATS_SCHEME)) return parseNatsUrl(text);
   if (text === "file:") return { problem: 'no folder in "file:"; write "file:./certs"' };
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(text)?.[1];
   // What follows the scheme stays out of the message: it may hold a password.

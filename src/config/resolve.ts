@@ -18,6 +18,7 @@ import type {
 import { crossCheck, DEFAULT_LISTEN } from "./crosscheck.ts";
 import { parseShape } from "./explain.ts";
 import { fillHost, fillOnDemand, fillTls } from "./fill-host.ts";
+import { fillFleet, fleetUrl } from "./fleet.ts";
 import type { AcmeInput } from "./input.ts";
 import { formatProblem, type Problem } from "./problems.ts";
 import { fillExplain, fillRetrying } from "./retrying.ts";
@@ -95,10 +96,12 @@ function fill(config: ParsedConfig, options: ResolveOptions, files: PemReader): 
     ...defined(config.limits ?? {}),
     http2: { ...DEFAULT_LIMITS.http2, ...defined(config.limits?.http2 ?? {}) },
   };
+  const fleet = fillFleet(config.storage, config.fleetKey, files);
   return {
     file: options.file,
     listen,
-    storage: absoluteStorage(config.storage ?? "file:./certs", files),
+    storage: fleet ? fleetUrl(fleet) : absoluteStorage(config.storage as string | undefined, files),
+    fleet,
     location: config.location ?? (hostname() || "local"),
     acme: options.certificates === "local" ? undefined : fillAcme(config, files),
     backends: new Map(
@@ -129,7 +132,7 @@ function defined<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], u
   return Object.fromEntries(kept) as { [K in keyof T]: Exclude<T[K], undefined> };
 }
 
-function absoluteStorage(storage: string, files: PemReader): string {
+function absoluteStorage(storage: string = "file:./certs", files: PemReader): string {
   if (!storage.startsWith("file:")) return storage;
   const path = storage.startsWith("file:///") ? fileURLToPath(storage) : storage.slice("file:".length);
   return `file:${files.absolute(path)}`;

@@ -12,6 +12,7 @@ import {
 } from "./acme-dns.ts";
 import { balancingShape } from "./balancing.ts";
 import type { ListenAddress, ServerConfig, StatusRange } from "./config.ts";
+import { type NatsInput, type NatsStorageInput, type NatsTlsInput, parseNatsServer } from "./fleet.ts";
 import type {
   AcmeInput,
   AppHostInput,
@@ -274,6 +275,26 @@ const tunnel = z.strictObject({
   address: text(parseDialAddress).optional(),
 } satisfies Shape<TunnelInput>);
 
+const natsStorage = z.strictObject({
+  nats: z.strictObject({
+    servers: z.array(text(parseNatsServer)).min(1),
+    credentials: z.string().min(1).optional(),
+    tls: z
+      .strictObject({
+        ca: z.string().min(1).optional(),
+        cert: z.string().min(1).optional(),
+        key: z.string().min(1).optional(),
+      } satisfies Shape<NatsTlsInput>)
+      .optional(),
+    replicas: whole(1, 5).optional(),
+    bucket: z
+      .string()
+      .regex(/^[A-Za-z0-9_-]{1,64}$/, { error: () => "1 to 64 letters, digits, dashes and underscores" })
+      .optional(),
+    copy: z.string().min(1).optional(),
+  } satisfies Shape<NatsInput>),
+} satisfies Shape<NatsStorageInput>);
+
 /** A number for each default; 0 only where the default's documentation gives it a meaning. */
 function bounds<T extends object>(defaults: T, zeroAllowed: readonly string[] = []): z.ZodRawShape {
   const names = Object.keys(defaults).filter(
@@ -292,7 +313,8 @@ const limits = z.strictObject({
 const config = z.strictObject({
   $schema: z.string().optional(),
   listen: listen.optional(),
-  storage: text(parseStorage).optional(),
+  storage: z.union([text(parseStorage), natsStorage]).optional(),
+  fleetKey: z.string().min(1).optional(),
   location: z.string().min(1).max(63).optional(),
   acme: acme.optional(),
   backends: z.record(text(parseBackendName), backend).optional(),

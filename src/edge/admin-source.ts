@@ -12,6 +12,8 @@ export interface AdminSource {
   /** One entry per host that is served by HTTPS. */
   certificates(): readonly CertificateView[];
   backends(): readonly BackendView[];
+  /** Undefined while storage is there; otherwise since when, on the wall clock, and why it is not. */
+  storageAway?(): { readonly since: number; readonly reason: string } | undefined;
   /** The last requests, the newest first; undefined where the config has no `explain`. */
   requests?(): readonly ExplainedRequest[] | undefined;
   /** What operators may do with certificates. */

@@ -90,6 +90,9 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
   const { challenge, alpn, issuers } = createIssuing(config.acme, { storage, clock, log });
   const protocol = protocolOptions(config.tls.profile);
   const resolver = createResolver({ protocol });
+  metrics.gauge("skerry_storage_away", "1 while shared storage cannot be reached.", [], (gauge) =>
+    gauge.set(storage.away?.() ? 1 : 0),
+  );
   const issuer = options.issuer ?? issuers;
   const certificates = createCertificates(config, { storage, issuer, resolver, clock, random, log, metrics });
   const { onDemand } = certificates;
@@ -253,6 +256,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     await certificates.start();
     certificates.shareTickets((keys) => https.setTicketKeys(keys));
   } catch (thrown) {
+          storageAway: () => storage.away?.(),
     stopListening();
     await tunnels.close();
     await Promise.allSettled([certificates.close(), proxying.close(), storage.close()]);

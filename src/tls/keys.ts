@@ -4,3 +4,8 @@
 export function hostKey(folder: string, host: string): string {
   return `${folder}/${host.replaceAll("*", "_")}`;
 }
+
+/** The host of a key that {@link hostKey} made. */
+export function hostOfKey(key: string): string {
+  return key.slice(key.indexOf("/") + 1).replaceAll("_", "*");
+}

@@ -11,6 +11,7 @@ import { createDesk } from "./desk.ts";
 import { keepFiles } from "./file-keeper.ts";
 import type { Issuer } from "./issuer.ts";
 import { type CertificateStatus, createMeters, type Keeper } from "./keeper.ts";
+import { hostOfKey } from "./keys.ts";
 import { createLedger } from "./ledger.ts";
 import { createLimiter } from "./limiter.ts";
 import type { CaLimits } from "./limits.ts";
@@ -89,13 +90,14 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
     },
   };
   const stop = new AbortController();
+  // Where storage tells of changes, a peer's certificate is served at once; elsewhere keepers look from time to time.
+  const unwatch = storage.watch?.("certificates/", (key) => void kept.get(hostOfKey(key))?.keeper.load());
   let placeholder: Promise<void> | undefined;
   let preparing: Promise<void> | undefined;
   let closing: Promise<void> | undefined;
 
   const ensurePlaceholder = async (): Promise<void> => {
     if (resolver.placeholderContext()) return;
-    if (resolver.placeholderContext()) return Promise.resolve();
     placeholder ??= createPlaceholder(clock).then(
       (pair) => resolver.setPlaceholder(pair),
       (thrown: unknown) => {
@@ -141,8 +143,7 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
     }
     const made = ensurePlaceholder();
     await Promise.all(gone);
-    const loading = createLimiter(16);
-    await Promise.all(added.map((keeper) => loading.run(() => keeper.load(), stop.signal)));
+    await loadAll(added, stop.signal);
     if (added.some((keeper) => keeper.status().state === "missing")) await made;
     if ([...wanted.values()].some((host) => !host.tls)) prepare();
     // A later call may have dropped some of them while they loaded.
@@ -184,6 +185,7 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
     close() {
       closing ??= (async () => {
         stop.abort();
+        unwatch?.();
         await Promise.all([...kept.values()].map(({ keeper }) => keeper.close()));
         await preparing;
         await placeholder;
@@ -191,6 +193,21 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
       return closing;
     },
   };
+}
+
+/** Files read at once. */
+const LOADERS = 16;
+
+/** A few loaders that take turns: ten thousand places in a line, each with its ear on one signal, would take seconds. */
+async function loadAll(keepers: readonly Keeper[], signal: AbortSignal): Promise<void> {
+  const left = keepers.values();
+  const load = async (): Promise<void> => {
+    for (const keeper of left) {
+      if (signal.aborted) throw signal.reason;
+      await keeper.load();
+    }
+  };
+  await Promise.all(Array.from({ length: LOADERS }, load));
 }
 
 function hostOf(host: ManagedHost): Exclude<ManagedHost, string> {

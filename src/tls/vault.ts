@@ -36,8 +36,22 @@ export function createVault(storage: Storage, log: Log, wall: () => number): Vau
     },
     async store(bundle) {
       const key = hostKey("certificates", bundle.host);
-      await storage.store(key, encodeBundle(bundle));
+      const bytes = encodeBundle(bundle);
+      // A peer whose lock was lost may have been faster: what it stored is not replaced by what is no newer.
+      if (storage.update)
+        await storage.update(key, (stored) => (isOlder(stored, bundle, key) ? bytes : undefined));
+      else await storage.store(key, bytes);
       reported.delete(key);
     },
   };
+}
+
+function isOlder(stored: Uint8Array | undefined, bundle: Bundle, key: string): boolean {
+  if (!stored) return true;
+  try {
+    return decodeBundle(stored, bundle.host, key).generation < bundle.generation;
+  } catch {
+    // Damaged: what works takes its place.
+    return true;
+  }
 }

@@ -1,0 +1,137 @@
+/** What operators do with a fleet's storage as a whole: fill it again from an edge's copy, and seal it with a new key. */
+import type { NatsConnection } from "@nats-io/transport-node";
+import { type Clock, sleep } from "../clock.ts";
+import { EdgeError } from "../errors.ts";
+import { openLocalCopy } from "./local-copy.ts";
+import { type NatsStorageOptions, openNatsStorage } from "./nats.ts";
+import { openBucket } from "./nats-bucket.ts";
+import { awayError, connectToNats, type NatsPlace, natsError, placeName } from "./nats-connection.ts";
+import { fleetOfCopy, openBuckets, sealMark, unsafeSettings } from "./nats-fleet.ts";
+import { decodeKey, encodeKey, FLEET_KEY } from "./nats-keys.ts";
+import { createSealer } from "./seal.ts";
+
+const DIAL_MS = 8000;
+
+async function withConnection<T>(
+  place: NatsPlace,
+  clock: Clock,
+  work: (connection: NatsConnection) => Promise<T>,
+): Promise<T> {
+  const stop = new AbortController();
+  let lastFailure = "no answer";
+  const onFailure = (why: string): void => {
+    lastFailure = why;
+  };
+  const dialling = connectToNats(place, { clock, name: "skerry fleet", signal: stop.signal, onFailure });
+  const late = sleep(clock, DIAL_MS, stop.signal).then(() => {
+    throw awayError("read", "anything", place, lastFailure);
+  });
+  late.catch(() => {});
+  try {
+    const connection = await Promise.race([dialling, late]);
+    try {
+      return await work(connection);
+    } finally {
+      await connection.close();
+    }
+  } finally {
+    stop.abort(new Error("over"));
+    // Rejects with that, or was handled above.
+    dialling.catch(() => {});
+  }
+}
+
+/**
+ * Puts back what an edge's copy holds into a bucket that lost its values. Values that are there stay, so it may be run again
+ * after it was interrupted; the mark comes last, and with it the edges.
+ *
+ * @throws EdgeError where the bucket has a fleet
+ */
+export function restoreFleet(options: NatsStorageOptions): Promise<{ fleet: string; values: number }> {
+  const { place, clock } = options;
+  const sealer = createSealer(options.keys);
+  const copy = openLocalCopy(options.copy);
+  return withConnection(place, clock, async (connection) => {
+    const fleet = await fleetOfCopy(copy, sealer);
+    if (fleet === undefined)
+      throw new EdgeError("USAGE", `${options.copy} is no copy of a fleet's storage`, { source: "operator" });
+    try {
+      const replicas = place.replicas ?? (connection.info?.cluster ? 3 : 1);
+      const bucket = await openBucket(connection, { name: place.bucket, replicas, make: true, clock });
+      if (await bucket.get(FLEET_KEY))
+        throw new EdgeError(
+          "USAGE",
+          `the bucket ${place.bucket} at ${placeName(place)} has a fleet: nothing is restored over it`,
+          { source: "operator" },
+        );
+      let values = 0;
+      for (const key of await copy.keys()) {
+        const found = key === FLEET_KEY ? undefined : await copy.read(key);
+        if (!found) continue;
+        // What does not open would be of no use to anybody.
+        sealer.open(key, found.sealed);
+        if ((await bucket.create(encodeKey(key), found.sealed)) !== undefined) values++;
+      }
+      await bucket.create(FLEET_KEY, sealMark(sealer, fleet));
+      return { fleet, values };
+    } catch (thrown) {
+      throw natsError("write", `the bucket ${place.bucket}`, place, thrown);
+    }
+  });
+}
+
+/** Seals every value anew with the first of the keys; those sealed with the others are opened for it. */
+export async function resealFleet(options: NatsStorageOptions): Promise<{ keyId: string; values: number }> {
+  const { place, clock } = options;
+  const sealer = createSealer(options.keys);
+  const storage = openNatsStorage(options);
+  let values = 0;
+  try {
+    await storage.check();
+    for (const key of await storage.list("")) {
+      if (await storage.update(key, (value) => value)) values++;
+    }
+  } finally {
+    await storage.close();
+  }
+  await withConnection(place, clock, async (connection) => {
+    const {
+      values: bucket,
+      fleet,
+      mark,
+    } = await openBuckets(connection, { place, sealer, known: undefined, clock });
+    await bucket.put(FLEET_KEY, sealMark(sealer, fleet), mark.revision);
+  });
+  return { keyId: sealer.keyId, values };
+}
+
+export interface FleetStatus {
+  readonly fleet: string;
+  readonly server: string;
+  readonly replicas: number;
+  readonly values: number;
+  /** Of the key that seals, here. */
+  readonly keyId: string;
+  readonly unsafe: readonly string[];
+  /** Locks that are held now. */
+  readonly locks: readonly string[];
+}
+
+export function fleetStatus(options: NatsStorageOptions): Promise<FleetStatus> {
+  const { place, clock } = options;
+  const sealer = createSealer(options.keys);
+  return withConnection(place, clock, async (connection) => {
+    const found = await openBuckets(connection, { place, sealer, known: undefined, clock });
+    const locks: string[] = [];
+    for await (const key of await found.locks.kv.keys()) locks.push(decodeKey(key) ?? "");
+    return {
+      fleet: found.fleet,
+      server: connection.info?.version ?? "",
+      replicas: found.facts.replicas,
+      values: found.facts.values,
+      keyId: sealer.keyId,
+      unsafe: unsafeSettings(found, connection),
+      locks: locks.filter((key) => key !== ""),
+    };
+  });
+}
