@@ -82,6 +82,9 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
 
   const storage = openStorage(config, { clock, log });
   await storage.check();
+  metrics.gauge("skerry_storage_away", "1 while shared storage cannot be reached.", [], (gauge) =>
+    gauge.set(storage.away?.() ? 1 : 0),
+  );
 
   let current = config;
   let state: "starting" | "ready" | "draining" = "starting";
@@ -90,9 +93,6 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
   const { challenge, alpn, issuers } = createIssuing(config.acme, { storage, clock, log });
   const protocol = protocolOptions(config.tls.profile);
   const resolver = createResolver({ protocol });
-  metrics.gauge("skerry_storage_away", "1 while shared storage cannot be reached.", [], (gauge) =>
-    gauge.set(storage.away?.() ? 1 : 0),
-  );
   const issuer = options.issuer ?? issuers;
   const certificates = createCertificates(config, { storage, issuer, resolver, clock, random, log, metrics });
   const { onDemand } = certificates;
@@ -246,6 +246,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
           certificates: () => certificates.manager.status(),
           actions: certificates.actions,
           backends: () => proxying.backends.all().map(backendView),
+          storageAway: () => storage.away?.(),
           requests: () => explain.last(),
         }),
         fail,
@@ -256,7 +257,6 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     await certificates.start();
     certificates.shareTickets((keys) => https.setTicketKeys(keys));
   } catch (thrown) {
-          storageAway: () => storage.away?.(),
     stopListening();
     await tunnels.close();
     await Promise.allSettled([certificates.close(), proxying.close(), storage.close()]);
