@@ -1,7 +1,19 @@
 /** From a hostname to what serves it. A table is immutable: a reload builds a new one and swaps the reference. */
+
 /** What answers a host: a Hono app, prepared. */
 export interface App {
   fetch(request: Request): Response | Promise<Response>;
+}
+
+/** An app that is made when it is first asked: most of ten thousand hosts are not asked soon, and an app takes its space. */
+export function madeWhenAsked(make: () => App): App {
+  let made: App | undefined;
+  return {
+    fetch(request) {
+      made ??= make();
+      return made.fetch(request);
+    },
+  };
 }
 
 export interface Route {
