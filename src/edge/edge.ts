@@ -32,7 +32,15 @@ import { openPlainListener } from "./listeners.ts";
 import { permitFirst } from "./on-demand.ts";
 import { answerChallenge, createPlainHandler } from "./plain.ts";
 import { createProxying, proxyHandler } from "./proxying.ts";
-import { type App, createRouteTable, hostOf, lookUp, type Route, type RouteTable } from "./routes.ts";
+import {
+  type App,
+  createRouteTable,
+  hostOf,
+  lookUp,
+  madeWhenAsked,
+  type Route,
+  type RouteTable,
+} from "./routes.ts";
 import { openSecureListener } from "./secure-listener.ts";
 import { openStorage } from "./storage.ts";
 import { createTrust, type Trust } from "./trust.ts";
@@ -132,7 +140,9 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     const appOptions = { host, report, answer };
     switch (handler.kind) {
       case "backend":
-        return backendApp(proxyHandler(proxying, handler.backend), handler.use, appOptions);
+        return madeWhenAsked(() =>
+          backendApp(proxyHandler(proxying, handler.backend), handler.use, appOptions),
+        );
       case "app":
         prepareApp(handler.app, appOptions);
         return handler.app;
