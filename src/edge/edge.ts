@@ -290,6 +290,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     log.info("edge.draining", { connections: connections.size, timeoutMs: current.drainTimeoutMs });
     https.stop();
     http.stop();
+    tunnels.drain();
     const timeout = new Promise<"timeout">((resolve) => {
       clock.after(current.drainTimeoutMs, () => resolve("timeout"));
     });

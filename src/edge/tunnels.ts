@@ -36,6 +36,8 @@ export interface Tunnels {
   wormholes(): readonly WormholeView[];
   /** Begins to watch tokens and the fleet. */
   start(): void;
+  /** Tells agents that this edge is stopping. */
+  drain(): void;
   /** The config's backends changed. */
   refresh(): void;
   close(): Promise<void>;
@@ -138,6 +140,7 @@ export function createTunnels(options: TunnelsOptions): Tunnels {
         if (ids.size > 0) beat ??= meetForEver();
       });
     },
+    drain: () => gateway.drain(),
     refresh: () => gateway.refresh(),
     async close() {
       if (ending.signal.aborted) return;

@@ -84,6 +84,8 @@ export function createAgent(options: AgentOptions): Agent {
   let state: "running" | "draining" | "closed" = "running";
   let drainedCheck = (): void => {};
   let reportDue = false;
+  /** Whether edges were told of each other's requests. */
+  let told = false;
 
   const hello = (slot: number): Hello => ({
     type: "hello",
@@ -109,12 +111,14 @@ export function createAgent(options: AgentOptions): Agent {
     return number;
   };
   const report = (): void => {
-    if (reportDue || endpoints.size < 2) return;
+    if (reportDue || (endpoints.size < 2 && !told)) return;
     reportDue = true;
     clock.after(REPORT_MS, () => {
       reportDue = false;
       let total = 0;
-      for (const endpoint of endpoints.values()) total += endpoint.inFlight;
+      // The only edge left knows its own requests better: to it there are none elsewhere.
+      told = endpoints.size > 1;
+      if (told) for (const endpoint of endpoints.values()) total += endpoint.inFlight;
       for (const endpoint of endpoints.values()) endpoint.sendOnce({ type: "inflight", total });
     });
   };
@@ -189,9 +193,11 @@ export function createAgent(options: AgentOptions): Agent {
     }
     if (state !== "running") return;
     for (const [key, endpoint] of endpoints) {
-      if (wanted.has(key) || !complete) continue;
+      // What is connected is there, whatever is announced: closing it would cut requests.
+      if (wanted.has(key) || !complete || endpoint.connected) continue;
       endpoints.delete(key);
       endpoint.close("the edge is no longer announced");
+      report();
     }
     const newcomers = endpoints.size > 0;
     for (const [key, { host, port, name }] of wanted)

@@ -29,6 +29,9 @@ const DIAL_TIMEOUT_MS = 10_000;
 const BACKOFF_MS = 200;
 /** Long back-offs keep a fleet out after a restart; the jitter already spreads it. */
 const MAX_BACKOFF_MS = 5_000;
+/** An edge that was joined within the last minute is most likely starting again: nobody waits long for it. */
+const RECENT_MS = 60_000;
+const MAX_RECENT_BACKOFF_MS = 1_000;
 /** A connection that lived this long starts the back-off anew. */
 const STABLE_MS = 5_000;
 /** Between two words on a token that is no good. */
@@ -40,6 +43,8 @@ interface Slot {
   readonly index: number;
   link: Link | undefined;
   joinedAt: number | undefined;
+  /** The edge said that it is stopping. */
+  leaving: boolean;
   failures: number;
   drain: "no" | "asked" | "taken" | "drained";
   cancel: () => void;
@@ -53,6 +58,7 @@ export class Endpoint {
   readonly #options: EndpointOptions;
   readonly #slots: Slot[];
   #state: "open" | "draining" | "closed" = "open";
+  #lostAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: EndpointOptions) {
     this.#options = options;
@@ -60,6 +66,7 @@ export class Endpoint {
       index,
       link: undefined,
       joinedAt: undefined,
+      leaving: false,
       failures: 0,
       drain: "no",
       cancel: () => {},
@@ -72,9 +79,14 @@ export class Endpoint {
     return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
   }
 
-  /** Connections that the edge has welcomed. */
+  /** Connections that the edge has welcomed, without those of which it said that they will end. */
   get joined(): number {
-    return this.#slots.filter(({ joinedAt }) => joinedAt !== undefined).length;
+    return this.#slots.filter(({ joinedAt, leaving }) => joinedAt !== undefined && !leaving).length;
+  }
+
+  /** Whether requests may still be on their way. */
+  get connected(): boolean {
+    return this.#slots.some(({ joinedAt }) => joinedAt !== undefined);
   }
 
   get isDrained(): boolean {
@@ -146,7 +158,11 @@ export class Endpoint {
       this.#later(slot, least * (0.75 + 0.5 * this.#options.random()));
       return;
     }
-    const most = Math.min(MAX_BACKOFF_MS, BACKOFF_MS * 2 ** Math.min(slot.failures, 10));
+    const recent = this.#options.clock.now() - this.#lostAt < RECENT_MS;
+    const most = Math.min(
+      recent ? MAX_RECENT_BACKOFF_MS : MAX_BACKOFF_MS,
+      BACKOFF_MS * 2 ** Math.min(slot.failures, 10),
+    );
     slot.failures++;
     this.#later(slot, 1 + this.#options.random() * most);
   }
@@ -189,6 +205,11 @@ export class Endpoint {
         this.#options.onReject(reason, permanent);
       },
       onEdges: (edges) => this.#options.onEdges(edges),
+      onLeaving: () => {
+        if (slot.leaving) return;
+        if (this.joined > 0) log("info", "wormhole.edge_leaving", { edge });
+        for (const each of this.#slots) each.leaving = each.joinedAt !== undefined;
+      },
       onInFlight: (here) => {
         this.inFlight = here;
         this.#options.onInFlight();
@@ -201,12 +222,19 @@ export class Endpoint {
         this.#options.onDrainStep();
       },
       onClose: (reason) => {
-        const { joinedAt } = slot;
-        if (joinedAt !== undefined && this.#state === "open") log("warn", "wormhole.lost", { edge, reason });
-        if (joinedAt !== undefined && clock.now() - joinedAt >= STABLE_MS) slot.failures = 0;
+        const { joinedAt, leaving } = slot;
+        if (joinedAt !== undefined) {
+          if (this.#state === "open") log(leaving ? "info" : "warn", "wormhole.lost", { edge, reason });
+          if (leaving || clock.now() - joinedAt >= STABLE_MS) slot.failures = 0;
+          this.#lostAt = clock.now();
+        }
         slot.link = undefined;
         slot.joinedAt = undefined;
-        if (this.joined === 0) this.inFlight = 0;
+        slot.leaving = false;
+        if (!this.connected && this.inFlight > 0) {
+          this.inFlight = 0;
+          this.#options.onInFlight();
+        }
         if (this.#state === "draining") this.#options.onDrainStep();
         else this.#again(slot);
       },

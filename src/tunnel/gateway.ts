@@ -60,6 +60,8 @@ export interface Gateway {
   keepTokens(ids: ReadonlySet<string>): void;
   /** Looks again at which backends there are. */
   refresh(): void;
+  /** Tells agents that this edge is stopping; their connections stay until {@link close}. */
+  drain(): void;
   /** Tells agents of changed edges. */
   announce(): void;
   close(): void;
@@ -92,6 +94,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const entries = new Set<Entry>();
   const instances = new Map<string, Instance>();
   let unknown = 0;
+  let leaving = false;
   let closed = false;
   const count = (event: SessionEvent): void => options.onSession?.(event);
 
@@ -162,6 +165,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       pingMs,
       server: instance.id,
     });
+    if (leaving) entry.session.send({ type: "leaving" });
     instance.join(slot, entry.session);
     instance.setHealthy(hello.healthy);
     count("joined");
@@ -301,6 +305,10 @@ export function createGateway(options: GatewayOptions): Gateway {
         known.instance.remove();
         reject(entry, `this edge has no backend "${known.backend}" any more`, false, "no_backend");
       }
+    },
+    drain() {
+      leaving = true;
+      for (const { known, session } of entries) if (known !== undefined) session.send({ type: "leaving" });
     },
     announce() {
       const message: EdgeMessage = { type: "edges", edges: options.edges() };

@@ -36,6 +36,8 @@ export interface LinkOptions {
   onDraining(): void;
   /** And has nothing in flight at it. */
   onDrained(): void;
+  /** The edge itself is stopping. */
+  onLeaving(): void;
   /** Requests that the edge has in flight here. */
   onInFlight(here: number): void;
   /** The connection is gone. Called once. */
@@ -146,6 +148,14 @@ export function openLink(socket: ByteStream, options: LinkOptions): Link {
       }
       case "drained": {
         options.onDrained();
+        return;
+      }
+      case "leaving": {
+        options.onLeaving();
+        return;
+      }
+      case "ping": {
+        control?.send({ type: "pong" });
         return;
       }
       case "inflight":

@@ -56,7 +56,8 @@ export type AgentMessage =
   | { readonly type: "draining" }
   /** Requests in flight at the target, over all edges. */
   | { readonly type: "inflight"; readonly total: number }
-  | { readonly type: "ping" };
+  | { readonly type: "ping" }
+  | { readonly type: "pong" };
 
 export type EdgeMessage =
   | {
@@ -77,9 +78,13 @@ export type EdgeMessage =
     }
   | { readonly type: "draining" }
   | { readonly type: "drained" }
+  /** The edge itself is draining: what is in flight goes on, and then it closes. */
+  | { readonly type: "leaving" }
   | { readonly type: "edges"; readonly edges: readonly EdgeAddress[] }
   /** Requests that this edge has in flight at the instance. */
   | { readonly type: "inflight"; readonly here: number }
+  /** Asks for a "pong": a busy wormhole that is silent is asked sooner than by HTTP/2. */
+  | { readonly type: "ping" }
   | { readonly type: "pong" };
 
 type Fields = Record<string, unknown>;

@@ -196,6 +196,30 @@ describe("a wormhole", () => {
   });
 });
 
+describe("an edge that stops", () => {
+  test("says so, to those who join late too, and finishes what is in flight", async () => {
+    const side = edgeSide();
+    const token = await tokenFor(side);
+    let finish = (): void => {};
+    const app = await target((_request, response) => {
+      finish = () => response.end("whole");
+    });
+    open.push(app);
+    const link = dial(side, { token, target: app });
+    await link.saw(/welcome/);
+    const answer = ask(side.pools.get("web")!.members()[0]!);
+    while (String(finish) === "() => {}") await turns(1);
+    side.gateway.drain();
+    await link.saw(/leaving/);
+    const late = dial(side, { token, target: app, hello: { slot: 1 } });
+    await late.saw(/leaving/);
+    finish();
+    expect((await answer).body.toString()).toBe("whole");
+    side.gateway.close();
+    await link.saw(/^close/);
+  });
+});
+
 describe("bytes through a tunnel", () => {
   test("32 MiB arrive whole", async () => {
     const side = edgeSide();
@@ -496,6 +520,7 @@ describe("a hostile edge", () => {
       onEdges() {},
       onDraining() {},
       onDrained() {},
+      onLeaving() {},
       onInFlight() {},
       onClose() {},
     });

@@ -122,6 +122,7 @@ export function dial(side: EdgeSide, options: DialOptions): TestLink {
     onEdges: (edges) => say(`edges: ${edges.map(({ address }) => address).join()}`),
     onDraining: () => say("draining"),
     onDrained: () => say("drained"),
+    onLeaving: () => say("leaving"),
     onInFlight: (here) => inFlight.push(here),
     onClose: (reason) => say(`close: ${reason}`),
   };
