@@ -8,7 +8,7 @@ import { EdgeError, errorFields, messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type LocalCopy, openLocalCopy } from "./local-copy.ts";
 import type { Bucket } from "./nats-bucket.ts";
-import { awayError, connectToNats, isAway, type NatsPlace, placeName } from "./nats-connection.ts";
+import { awayError, connectToNats, isAway, isMissing, type NatsPlace, placeName } from "./nats-connection.ts";
 import { type Buckets, fleetOfCopy, OtherFleet, openBuckets, unsafeSettings } from "./nats-fleet.ts";
 import { decodeKey, encodeKey, FLEET_KEY } from "./nats-keys.ts";
 import { type Change, createMirror, type Mirror } from "./nats-mirror.ts";
@@ -138,8 +138,11 @@ export function openSession(options: SessionOptions): Session {
     try {
       if (!open) await establish(link);
       else {
-        const facts = await open.values.facts();
-        const other = bucketName({ ...open, facts }) !== created;
+        const facts = await open.values.facts().catch((thrown: unknown) => {
+          if (isMissing(thrown)) return undefined;
+          throw thrown;
+        });
+        const other = !facts || bucketName({ ...open, facts }) !== created;
         if (other || away) await openBuckets(link, { place, sealer, known: fleet, clock });
         if (other) await establish(link);
         else if (facts.lastRevision > mirror.seen && (behind || away)) {
