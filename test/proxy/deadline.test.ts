@@ -4,7 +4,7 @@ import type { ByteSink, ByteSource } from "../../src/exchange/body.ts";
 import type { ResponseHandler, Transport, UpstreamRequest } from "../../src/exchange/dispatch.ts";
 import { responseHead } from "../../src/exchange/exchange.ts";
 import type { HeaderList } from "../../src/exchange/headers.ts";
-import { type Deadlines, withDeadlines } from "../../src/proxy/deadline.ts";
+import { type Deadlines, inheritDeadline, withDeadlines } from "../../src/proxy/deadline.ts";
 import { type ManualClock, manualClock } from "../upstream/support.ts";
 
 /** A body that is fed by hand. */
@@ -291,4 +291,37 @@ describe("totalTimeoutMs", () => {
     clock.advance(5000);
     expect([...errors, ...cancelled]).toEqual([]);
   });
+});
+
+test("a further attempt that is an object of its own ends when the whole must", () => {
+  const clock = manualClock();
+  const failures: string[] = [];
+  const transport = withDeadlines(
+    { dispatch: () => () => {}, close: async () => {} },
+    { responseTimeoutMs: 0, bodyTimeoutMs: 0, totalTimeoutMs: 800 },
+    clock,
+  );
+  const plain: UpstreamRequest = {
+    method: "GET",
+    path: "/",
+    scheme: "http",
+    authority: "x",
+    headers: [],
+    body: undefined,
+    protocol: undefined,
+  };
+  const [first, second] = [{ ...plain }, { ...plain }];
+  const handler = (name: string): ResponseHandler => ({
+    inform() {},
+    respond() {},
+    upgraded() {},
+    failed: ({ code }) => void failures.push(`${name} ${code} ${clock.now()}`),
+  });
+  transport.dispatch(first, handler("first"));
+  clock.advance(500);
+  inheritDeadline(first, second);
+  transport.dispatch(second, handler("second"));
+  clock.advance(500);
+  expect(failures).toHaveLength(2);
+  expect(failures[1]).toContain("second UPSTREAM_TIMEOUT");
 });
