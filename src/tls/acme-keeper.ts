@@ -24,6 +24,7 @@ import { type Ledger, type LedgerEntry, reasonOf } from "./ledger.ts";
 import type { Limiter } from "./limiter.ts";
 import { problemOf } from "./problem.ts";
 import { createRenewal } from "./renewal.ts";
+import type { RenewalOutages } from "./renewal-outages.ts";
 import type { Vault } from "./vault.ts";
 
 export interface AcmeKeeperParts extends KeeperParts {
@@ -36,6 +37,7 @@ export interface AcmeKeeperParts extends KeeperParts {
   limiter: Limiter;
   /** Questions about renewal at once. */
   asking: Limiter;
+  outages: RenewalOutages;
   /** What this host's certificate ought to be like, as configured now. */
   wish(host: string): { readonly profile?: string | undefined; readonly keyType?: KeyType | undefined };
 }
@@ -324,7 +326,9 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
       next()?.at ?? Number.POSITIVE_INFINITY,
       desk ? renewal.checkAt() : Number.POSITIVE_INFINITY,
     );
-    timer = clock.after(Math.min(Math.max(wakeAt - clock.wall(), 0), LONGEST_SLEEP_MS), wake);
+    // Parted, or all hosts of a start would look at storage in one moment of every hour.
+    const longest = LONGEST_SLEEP_MS * (0.75 + random() / 4);
+    timer = clock.after(Math.min(Math.max(wakeAt - clock.wall(), 0), longest), wake);
   };
 
   return {

@@ -17,6 +17,7 @@ import { createLimiter } from "./limiter.ts";
 import type { CaLimits } from "./limits.ts";
 import { sweepOrders } from "./pending.ts";
 import { createPlaceholder } from "./placeholder.ts";
+import { createRenewalOutages } from "./renewal-outages.ts";
 import type { Resolver } from "./resolver.ts";
 import { createVault } from "./vault.ts";
 
@@ -84,6 +85,7 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
     ledger: createLedger(storage, desk?.names ?? [], wall),
     limiter: createLimiter(concurrency),
     asking: createLimiter(concurrency),
+    outages: createRenewalOutages({ clock, log, metrics }),
     wish: (host: string) => {
       const { profile, keyType } = managed.get(host) ?? {};
       return { profile, keyType };

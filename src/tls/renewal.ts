@@ -10,6 +10,7 @@ import { chooseTime, emergencyStart, type RenewalInfo } from "./ari.ts";
 import type { Bundle } from "./bundle.ts";
 import { renewalStart, renewalTime } from "./certificate.ts";
 import { hostKey } from "./keys.ts";
+import type { RenewalOutages } from "./renewal-outages.ts";
 
 /** Wall times in milliseconds. */
 export interface RenewalPlan {
@@ -33,6 +34,7 @@ export interface RenewalParts {
   /** The issuers whose certificates stay until they are due. */
   issuers: readonly string[];
   ask(bundle: Bundle, ariId: string): Promise<RenewalInfo | undefined>;
+  outages: RenewalOutages;
 }
 
 export interface Renewal {
@@ -67,7 +69,7 @@ const DAY_MS = 24 * HOUR_MS;
 const SPREAD_MS = MINUTE_MS;
 
 export function createRenewal(host: string, parts: RenewalParts): Renewal {
-  const { clock, random, log, storage, issuers, ask } = parts;
+  const { clock, random, log, storage, issuers, ask, outages } = parts;
   const storageKey = hostKey("renewal", host);
   let bundle: Bundle | undefined;
   let window: Window | undefined;
@@ -95,6 +97,7 @@ export function createRenewal(host: string, parts: RenewalParts): Renewal {
   const refresh = async (current: Bundle, ariId: string): Promise<void> => {
     const info = await ask(current, ariId);
     failures = 0;
+    outages.answered(current.issuer);
     if (!info) {
       checkAt = clock.wall() + DAY_MS;
       return;
@@ -167,7 +170,7 @@ export function createRenewal(host: string, parts: RenewalParts): Renewal {
         if (signal.aborted || bundle !== current) return;
         const wait = jitter(Math.min(MINUTE_MS * 2 ** failures++, 6 * HOUR_MS), 0.1, random);
         checkAt = clock.wall() + wait;
-        log.warn("certificate.renewal_info_failed", { host, again: iso(checkAt), ...errorFields(thrown) });
+        outages.failed(current.issuer, host, thrown, checkAt);
       }
     },
     replaces: () => (window && bundle?.ariId === window.ariId ? window.ariId : undefined),

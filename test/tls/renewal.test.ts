@@ -108,6 +108,26 @@ describe("a CA's window", () => {
     expect(status().renewal?.source).toBe("ari");
   });
 
+  test("that a CA gives to nobody is said once for all hosts, counted, and said again when it is back", async () => {
+    const hosts = Array.from({ length: 5 }, (_, n) => `host${n}.example.test`);
+    lab.front.renewal = inDays(40, 42);
+    lab.front.on("renewalInfo", () => problem(503, "serverInternal", "later"));
+    const { manager, event, events, clock, metrics } = lab.edge({ hosts });
+    await manager.start();
+    await until(() => asked() === hosts.length);
+    const failed = await event("certificate.renewal_info_failed");
+    expect(failed).toMatchObject({ failures: 1, hosts: 1, code: "ACME_PROBLEM" });
+    const counted = async () =>
+      /renewal_info_failures_total\{issuer="([^"]+)"\} (\d+)/.exec(await metrics.expose());
+    await until(async () => (await counted())?.[2] === String(hosts.length));
+    expect((await counted())?.[1]).toBe(failed.issuer);
+    lab.front.on("renewalInfo", undefined);
+    clock.jump(70_000);
+    await event("certificate.renewal_window", hosts.length - 1);
+    expect(await event("certificate.renewal_info_restored")).toMatchObject({ failures: 5, hosts: 5 });
+    expect(events.filter((each) => each.event === "certificate.renewal_info_failed")).toHaveLength(1);
+  });
+
   test("beyond the certificate's end is not believed: a twentieth of its life is left for renewal", async () => {
     lab.front.renewal = inDays(100, 120);
     const { event, status } = await obtained();
