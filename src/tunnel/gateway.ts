@@ -47,7 +47,9 @@ export interface WormholeView {
   readonly release: Release;
   readonly version: string;
   readonly connections: number;
-  readonly state: "available" | "unhealthy" | "draining";
+  /** Requests that this edge has in flight there. */
+  readonly inFlight: number;
+  readonly state: "available" | "unhealthy" | "silent" | "draining";
 }
 
 export interface Gateway {
@@ -86,6 +88,12 @@ const REPORT_MS = 250;
 /** What an agent whose token is no good waits before it asks again. */
 const REJECTED_RETRY_MS = 30_000;
 const BUSY_RETRY_MS = 5_000;
+
+function stateOf({ draining, silent, healthy }: Instance): WormholeView["state"] {
+  if (draining) return "draining";
+  if (silent) return "silent";
+  return healthy ? "available" : "unhealthy";
+}
 
 export function createGateway(options: GatewayOptions): Gateway {
   const { clock, random, log } = options;
@@ -249,6 +257,16 @@ export function createGateway(options: GatewayOptions): Gateway {
         random,
         pingMs,
         helloTimeoutMs,
+        busy: () => (entry.known?.instance.inFlight ?? 0) > 0,
+        onSilence() {
+          const { instance, backend } = entry.known ?? {};
+          const was = instance?.silent;
+          instance?.heed();
+          if (instance === undefined || was === instance.silent) return;
+          if (!was) count("silent");
+          log.warn(was ? "tunnel.heard" : "tunnel.silent", { backend, server: instance.id });
+        },
+        onLongSilence: () => entry.known?.instance.moveOn(),
         onHello(hello) {
           greeted = true;
           admit(entry, hello, remoteAddress).catch((error: unknown) => {
@@ -286,7 +304,8 @@ export function createGateway(options: GatewayOptions): Gateway {
           release: instance.hello.release,
           version: instance.hello.version,
           connections: instance.sessions.size,
-          state: instance.draining ? "draining" : instance.healthy ? "available" : "unhealthy",
+          inFlight: instance.inFlight,
+          state: stateOf(instance),
         })),
     keepTokens(ids) {
       const now = clock.wall();

@@ -6,6 +6,7 @@ import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
 import type { EdgeMessage, Hello } from "./protocol.ts";
 import type { Connected, Session } from "./session.ts";
+import { Unanswered } from "./unanswered.ts";
 
 /** HTTP/1.1 over whatever `connect` opens. */
 export interface TunnelTransport extends Transport {
@@ -31,10 +32,13 @@ export class Instance {
   readonly sessions: Map<number, Session> = new Map();
   draining = false;
   healthy = true;
+  /** All its connections are. */
+  silent = false;
   /** What the agent was last told. */
   toldInFlight = 0;
   readonly #clock: Clock;
   readonly #transport: TunnelTransport;
+  readonly #unanswered: Unanswered;
   #server: Server | undefined;
 
   constructor(options: InstanceOptions) {
@@ -43,10 +47,16 @@ export class Instance {
     this.pool = options.pool;
     this.#clock = options.clock;
     this.#transport = options.transport((done) => this.#connect(done));
+    this.#unanswered = new Unanswered(this.#transport);
   }
 
   get server(): Server | undefined {
     return this.#server;
+  }
+
+  /** Requests in flight there, from this edge. */
+  get inFlight(): number {
+    return this.#server?.inFlight ?? 0;
   }
 
   /** One more connection: the first puts the container into rotation. */
@@ -54,15 +64,19 @@ export class Instance {
     const before = this.sessions.get(slot);
     this.sessions.set(slot, session);
     before?.destroy("the agent connected again");
+    this.heed();
     if (this.#server !== undefined || this.draining) return;
-    this.#server = this.pool.add({ id: this.id, transport: this.#transport });
-    if (!this.healthy) this.pool.mark(this.id, false);
+    this.#server = this.pool.add({ id: this.id, transport: this.#unanswered });
+    this.#mark();
   }
 
   /** A connection is gone. True when it was the last. */
   leave(slot: number, session: Session): boolean {
     if (this.sessions.get(slot) === session) this.sessions.delete(slot);
-    if (this.sessions.size > 0) return false;
+    if (this.sessions.size > 0) {
+      this.heed();
+      return false;
+    }
     this.remove();
     return true;
   }
@@ -70,7 +84,33 @@ export class Instance {
   setHealthy(healthy: boolean): void {
     if (this.healthy === healthy) return;
     this.healthy = healthy;
-    if (!this.draining) this.pool.mark(this.id, healthy);
+    this.#mark();
+  }
+
+  /** A connection fell silent, or was heard of again: without one that speaks the container is out of rotation. */
+  heed(): void {
+    const was = this.silent;
+    this.silent = this.#speaking() === 0;
+    if (was !== this.silent) this.#mark();
+  }
+
+  /**
+   * Gives up what waits for an answer and may be repeated, where another server can take it. What may not goes on
+   * waiting: the agent could come to life.
+   */
+  moveOn(): void {
+    if (this.silent && this.pool.available > 0) this.#unanswered.giveUp();
+  }
+
+  #speaking(): number {
+    let number = 0;
+    for (const session of this.sessions.values()) if (!session.silent) number++;
+    return number;
+  }
+
+  #mark(): void {
+    if (this.draining || this.#server === undefined) return;
+    this.pool.mark(this.id, this.healthy && !this.silent, "self");
   }
 
   /** Out of rotation at once; `done` runs when nothing is in flight any more. */
@@ -107,7 +147,7 @@ export class Instance {
   #connect(done: Connected): () => void {
     let best: Session | undefined;
     for (const session of this.sessions.values())
-      if (session.room > 0 && (best === undefined || session.open < best.open)) best = session;
+      if (session.room > 0 && (best === undefined || better(session, best))) best = session;
     if (best !== undefined) return best.connect(done);
     done(
       new EdgeError("UPSTREAM_CONNECT", "the wormhole has no connection with room", {
@@ -118,4 +158,9 @@ export class Instance {
     );
     return () => {};
   }
+}
+
+/** One that speaks rather than a silent one, then the one with fewer streams. */
+function better(one: Session, other: Session): boolean {
+  return one.silent === other.silent ? one.open < other.open : other.silent;
 }

@@ -12,6 +12,12 @@ export interface SessionOptions {
   readonly random: Random;
   /** Silence after which the agent is pinged; twice that without any byte and it is dead. */
   readonly pingMs: number;
+  /** Whether requests are under way there, so that silence is asked about sooner. */
+  busy(): boolean;
+  /** It fell silent, or was heard of again. */
+  onSilence(): void;
+  /** It has been silent for so long that what may be repeated better is, now. */
+  onLongSilence(): void;
   /** From connecting to a hello. */
   readonly helloTimeoutMs: number;
   onHello(hello: Hello): void;
@@ -28,6 +34,8 @@ export interface Session {
   /** Streams that are open, the control stream among them. */
   readonly open: number;
   readonly room: number;
+  /** It did not answer in time when it was asked whether it is there, and nothing was heard of it since. */
+  readonly silent: boolean;
   /** Opens a connection to the agent's target. Returns a function that gives up. */
   connect(done: Connected): () => void;
   send(message: EdgeMessage): void;
@@ -37,6 +45,13 @@ export interface Session {
   dismiss(message: EdgeMessage, reason: string): void;
 }
 
+/** How often it is looked for silence. */
+const LOOK_MS = 250;
+/** With requests under way: silence after which it is asked whether it is there, and how long an answer may take. */
+const BUSY_ASK_MS = 1_000;
+const BUSY_ANSWER_MS = 1_500;
+/** Silence after which requests are sent elsewhere. */
+const LONG_SILENCE_MS = 5_000;
 /** How long a last line may take. */
 const FAREWELL_MS = 200;
 
@@ -48,6 +63,12 @@ export function openSession(stream: ByteStream, options: SessionOptions): Sessio
   const { clock } = options;
   const pingMs = jitter(options.pingMs, 0.1, options.random);
   let greeted = false;
+  let over = false;
+  let silent = false;
+  let heardAt = clock.now();
+  let askedAt: number | undefined;
+  /** Anything, after it was asked. */
+  let heardSince = false;
   const client: Http2Client = createHttp2Client(stream, {
     scheme: "http",
     clock,
@@ -55,6 +76,7 @@ export function openSession(stream: ByteStream, options: SessionOptions): Sessio
     pingIntervalMs: pingMs,
     pingTimeoutMs: pingMs,
     onClose(error) {
+      over = true;
       helloTimer.cancel();
       options.onClose(error);
     },
@@ -71,6 +93,39 @@ export function openSession(stream: ByteStream, options: SessionOptions): Sessio
     options.onFault(what);
     destroy(what);
   };
+  // Any byte is a sign of life.
+  stream.on("data", () => {
+    heardAt = clock.now();
+    heardSince = true;
+    if (silent) look();
+  });
+  const look = (): void => {
+    const now = clock.now();
+    const busy = options.busy();
+    if (askedAt !== undefined && heardSince) {
+      askedAt = undefined;
+      if (!silent) return;
+      silent = false;
+      options.onSilence();
+    } else if (askedAt === undefined) {
+      if (now - heardAt < (busy ? BUSY_ASK_MS : pingMs)) return;
+      askedAt = now;
+      heardSince = false;
+      control.send({ type: "ping" });
+    } else if (!silent) {
+      if (now - askedAt < BUSY_ANSWER_MS) return;
+      silent = true;
+      options.onSilence();
+    }
+    // Again with each look: requests may have come since.
+    if (silent && now - heardAt >= LONG_SILENCE_MS) options.onLongSilence();
+  };
+  const watch = (): void => {
+    if (over) return;
+    if (greeted) look();
+    clock.after(LOOK_MS, watch);
+  };
+  clock.after(LOOK_MS, watch);
   const helloTimer = clock.after(options.helloTimeoutMs, () => fault("hello_timeout"));
   const control = openControl(client.connect([":authority", CONTROL_AUTHORITY]), {
     clock,
@@ -91,6 +146,9 @@ export function openSession(stream: ByteStream, options: SessionOptions): Sessio
   });
 
   return {
+    get silent() {
+      return silent;
+    },
     get open() {
       return client.open;
     },

@@ -6,7 +6,7 @@ import { type Candidates, candidates } from "./balancer.ts";
 import { mayEject, type Outcome } from "./ejection.ts";
 import { type KeyReader, keyReader } from "./hash-key.ts";
 import type { LagMonitor } from "./lag.ts";
-import { checkedWeight, Member, type MemberPool, ServerLease } from "./member.ts";
+import { checkedWeight, type Judge, Member, type MemberPool, ServerLease } from "./member.ts";
 import { IDLE_TIE_MS, TwoChoices } from "./p2c.ts";
 import { createPolicy, type PickSink, type Policy } from "./policy.ts";
 import type { Pool, PoolEvent, PoolOptions } from "./pool.ts";
@@ -143,12 +143,12 @@ export class LivePool implements Pool, MemberPool {
     return () => this.line.remove(place);
   }
 
-  mark(id: string, healthy: boolean): void {
+  mark(id: string, healthy: boolean, by: Judge = "check"): void {
     const member = this.byId.get(id);
     if (!member) return;
     const before = member.state;
-    member.healthy = healthy;
-    if (healthy) member.ejection.restore(this.clock.now());
+    member.judge(by, healthy);
+    if (member.healthy) member.ejection.restore(this.clock.now());
     if (before !== "available" && member.fit) this.warm([member]);
     this.refresh();
     if (member.state === before) return;

@@ -8,6 +8,9 @@ import type { Lease, Server, ServerState } from "./server.ts";
 /** What an upgraded connection weighs beside a request: enough for many to spread, too little to keep requests away. */
 export const STREAM_LOAD = 0.1;
 
+/** Who says how a server is: an active check from here, or the server itself. */
+export type Judge = "check" | "self";
+
 /** What members need of their pool. */
 export interface MemberPool {
   readonly clock: Clock;
@@ -39,7 +42,10 @@ export class Member implements Server {
   /** Requests that others have in flight there. */
   elsewhere = 0;
   leases = 0;
-  healthy = true;
+  /** What the last active check found. */
+  private checked = true;
+  /** What it says of itself. */
+  private claimed = true;
   readonly load: PeakEwma = new PeakEwma();
   readonly ejection: Ejection = new Ejection();
   readonly pool: MemberPool;
@@ -52,6 +58,16 @@ export class Member implements Server {
     this.share = weight;
     this.fixed = fixed;
     this.warmingSince = undefined;
+  }
+
+  /** As long as neither says otherwise. */
+  get healthy(): boolean {
+    return this.checked && this.claimed;
+  }
+
+  judge(by: Judge, healthy: boolean): void {
+    if (by === "check") this.checked = healthy;
+    else this.claimed = healthy;
   }
 
   /** Requests in flight, from here and elsewhere, without upgraded connections. */

@@ -6,6 +6,7 @@ import type { Outcome } from "./ejection.ts";
 import type { KeyReader } from "./hash-key.ts";
 import type { LagMonitor } from "./lag.ts";
 import { LivePool } from "./live-pool.ts";
+import type { Judge } from "./member.ts";
 import type { PickSink } from "./policy.ts";
 import type { Lease, Server, ServerSpec } from "./server.ts";
 
@@ -53,8 +54,11 @@ export interface Pool {
     repeatable?: boolean,
     key?: string,
   ): (() => void) | undefined;
-  /** What an active check found. True also ends an ejection. */
-  mark(id: string, healthy: boolean): void;
+  /**
+   * What an active check found or, `by` itself, what the server said: it is well as long as neither says otherwise, and
+   * one cannot take back what the other said. True of both also ends an ejection. @default "check"
+   */
+  mark(id: string, healthy: boolean, by?: Judge): void;
   /** Requests in flight at the server in all, as it counts them itself: several edges then agree on its load. */
   report(id: string, inFlight: number): void;
   /** Changes how it balances; members keep their load and health, and who waits keeps the place. */

@@ -139,6 +139,25 @@ describe("a wormhole", () => {
     side.gateway.close();
   });
 
+  test("whose agent calls it unhealthy is not brought back by the backend's own check, nor the other way", async () => {
+    const side = edgeSide();
+    const pool = side.pools.get("web")!;
+    const link = dial(side, { token: await tokenFor(side), target: await named("x") });
+    await link.saw(/welcome/);
+    const [member] = pool.members();
+    link.link.send({ type: "health", healthy: false });
+    while (pool.available > 0) await turns(1);
+    pool.mark(member!.id, true);
+    expect(member!.state).toBe("unhealthy");
+    pool.mark(member!.id, false);
+    link.link.send({ type: "health", healthy: true });
+    await turns();
+    expect(member!.state).toBe("unhealthy");
+    pool.mark(member!.id, true);
+    expect(member!.state).toBe("available");
+    side.gateway.close();
+  });
+
   test("that cannot reach its app fails as never accepted, for any method", async () => {
     const side = edgeSide();
     const gone = await named("x");
@@ -460,6 +479,77 @@ describe("silence", () => {
       await turns(3);
     }
     expect(side.pools.get("web")!.members()).toEqual([]);
+  });
+
+  /** A wormhole whose app never answers, in whose pool there is another server, with time that stands still. */
+  async function frozen(onRequest: () => void = () => {}) {
+    const clock = manualClock();
+    const side = edgeSide({ clock });
+    const pool = side.pools.get("web")!;
+    const app = await target(onRequest);
+    open.push(app);
+    const link = dial(side, { token: await tokenFor(side), target: app, clock });
+    await link.saw(/welcome/);
+    const [member] = pool.members();
+    pool.add({ id: "other", transport: member!.transport });
+    const pass = async (ms: number): Promise<void> => {
+      for (let passed = 0; passed < ms; passed += 250) {
+        clock.advance(250);
+        await turns(3);
+      }
+    };
+    // As a stopped process: what is sent to it stays where it is.
+    let listeners: ((chunk: Buffer) => void)[] = [];
+    const freeze = (): void => {
+      listeners = link.agentEnd.listeners("data") as typeof listeners;
+      link.agentEnd.removeAllListeners("data");
+      link.agentEnd.pause();
+      link.agentEnd.cork();
+    };
+    const thaw = (): void => {
+      for (const listener of listeners) link.agentEnd.on("data", listener);
+      link.agentEnd.resume();
+      link.agentEnd.uncork();
+    };
+    return { side, pool, link, member: member!, pass, freeze, thaw };
+  }
+
+  test("of a busy agent takes it out of rotation within three seconds, and a byte brings it back", async () => {
+    const { side, pool, member, pass, freeze, thaw } = await frozen();
+    const leases = [pool.lease()!, pool.lease()!];
+    while (member.inFlight === 0) leases.push(pool.lease()!);
+    await pass(3000);
+    expect(member.state).toBe("available");
+    freeze();
+    await pass(3000);
+    expect([member.state, side.gateway.wormholes()[0]!.state]).toEqual(["unhealthy", "silent"]);
+    expect(pool.lease()!.server.id).toBe("other");
+    thaw();
+    await turns();
+    expect([member.state, side.gateway.wormholes()[0]!.state]).toEqual(["available", "available"]);
+    expect(side.events).toEqual(["joined", "silent"]);
+    side.gateway.close();
+  });
+
+  test("gives up after five seconds what may be repeated, and only that, where another server is well", async () => {
+    let asked = 0;
+    const { side, pool, member, pass, freeze } = await frozen(() => asked++);
+    const ends: string[] = [];
+    while (member.inFlight === 0) pool.lease();
+    for (const method of ["GET", "POST"])
+      ask(member, "/", { method }).catch((error: EdgeError) => ends.push(`${method} ${error.retry}`));
+    while (asked < 2) await turns(1);
+    freeze();
+    pool.mark("other", false);
+    await pass(5500);
+    expect(ends).toEqual([]);
+    pool.mark("other", true);
+    await pass(500);
+    expect(ends).toEqual(["GET idempotent"]);
+    await pass(6000);
+    expect(ends).toEqual(["GET idempotent", "POST idempotent"]);
+    expect(pool.members().length).toBe(1);
+    side.gateway.close();
   });
 
   test("of the edge is noticed by the agent", async () => {
