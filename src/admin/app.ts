@@ -27,7 +27,7 @@ function degraded(source: AdminSource): string[] {
  * - `GET /livez`: 200 while the process answers at all.
  * - `GET /readyz`: 200 when it takes traffic (`ready`, or `degraded` with the reasons), 503 while starting or draining.
  * - `GET /metrics`: Prometheus text.
- * - `GET /certificates`, `GET /backends`: JSON.
+ * - `GET /certificates`, `GET /backends`, `GET /wormholes`: JSON.
  * - `GET /requests`, `GET /requests/ID`: see `requests.ts`.
  * - `POST /certificates/HOST/…`: see `certificates.ts`.
  */
@@ -46,6 +46,7 @@ export function createAdminApp(source: AdminSource): Hono {
   app.get("/certificates", (c) => c.json({ certificates: source.certificates() }));
   if (source.actions) app.route("/certificates", certificateRoutes(source.actions));
   app.get("/backends", (c) => c.json({ backends: source.backends() }));
+  app.get("/wormholes", (c) => c.json({ wormholes: source.wormholes?.() ?? [] }));
   app.route(
     "/requests",
     requestRoutes(() => source.requests?.()),

@@ -1,6 +1,7 @@
 /** What an edge shows of itself to operators, by the admin API, the dashboard and commands. */
 import type { Metrics } from "../metrics.ts";
 import type { CertificateActions } from "../tls/actions.ts";
+import type { WormholeView } from "../tunnel/gateway.ts";
 import type { ExplainedRequest } from "./explain.ts";
 
 /** What the admin API reads, and the little that it may do. */
@@ -12,6 +13,8 @@ export interface AdminSource {
   /** One entry per host that is served by HTTPS. */
   certificates(): readonly CertificateView[];
   backends(): readonly BackendView[];
+  /** Containers that are joined by a wormhole. */
+  wormholes?(): readonly WormholeView[];
   /** Undefined while storage is there; otherwise since when, on the wall clock, and why it is not. */
   storageAway?(): { readonly since: number; readonly reason: string } | undefined;
   /** The last requests, the newest first; undefined where the config has no `explain`. */

@@ -256,6 +256,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
           certificates: () => certificates.manager.status(),
           actions: certificates.actions,
           backends: () => proxying.backends.all().map(backendView),
+          wormholes: () => tunnels.wormholes(),
           storageAway: () => storage.away?.(),
           requests: () => explain.last(),
         }),

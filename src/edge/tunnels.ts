@@ -80,6 +80,29 @@ export function createTunnels(options: TunnelsOptions): Tunnels {
     gauge.set(gateway.sessions),
   );
 
+  metrics.gauge(
+    "skerry_wormholes",
+    "1 for each container that is joined by a wormhole.",
+    ["backend", "server", "name", "labels", "release", "state"],
+    (gauge) => {
+      gauge.reset();
+      for (const { backend, server, app, labels, release, state } of gateway.wormholes())
+        gauge.set(
+          {
+            backend,
+            server,
+            name: app,
+            labels: Object.entries(labels)
+              .map(([name, value]) => `${name}=${value}`)
+              .join(","),
+            release: release.sha ?? release.image ?? release.branch ?? "",
+            state,
+          },
+          1,
+        );
+    },
+  );
+
   /** Says that this edge is there, and hears which others are. */
   const meet = async (): Promise<void> => {
     const now = clock.wall();
