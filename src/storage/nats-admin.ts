@@ -1,6 +1,6 @@
 /** What operators do with a fleet's storage as a whole: fill it again from an edge's copy, and seal it with a new key. */
 import type { NatsConnection } from "@nats-io/transport-node";
-import { type Clock, sleep } from "../clock.ts";
+import { type Clock, sleep, stayAlive } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
 import { openLocalCopy } from "./local-copy.ts";
 import { type NatsStorageOptions, openNatsStorage } from "./nats.ts";
@@ -18,6 +18,7 @@ async function withConnection<T>(
   work: (connection: NatsConnection) => Promise<T>,
 ): Promise<T> {
   const stop = new AbortController();
+  const awake = stayAlive();
   let lastFailure = "no answer";
   const onFailure = (why: string): void => {
     lastFailure = why;
@@ -35,6 +36,7 @@ async function withConnection<T>(
       await connection.close();
     }
   } finally {
+    awake.cancel();
     stop.abort(new Error("over"));
     // Rejects with that, or was handled above.
     dialling.catch(() => {});

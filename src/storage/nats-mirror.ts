@@ -9,6 +9,8 @@ export interface Change {
   readonly revision: number;
   /** Undefined: it was deleted. */
   readonly value: Uint8Array | undefined;
+  /** Whether this process wrote it. */
+  readonly own: boolean;
 }
 
 export interface Mirror {
@@ -21,14 +23,20 @@ export interface Mirror {
   /** Encoded keys of values. */
   keys(): Iterable<string>;
   has(key: string): boolean;
-  /** What this process wrote counts at once; its echo is no change. `gone`: it was deleted. */
-  wrote(key: string, revision: number, gone: boolean): void;
+  /** What this process writes counts at once, and its echo is known, which may come before the answer to the write. */
+  write(
+    key: string,
+    value: Uint8Array | undefined,
+    work: () => Promise<number | undefined>,
+  ): Promise<number | undefined>;
   stop(): void;
 }
 
 export function createMirror(onChange: (change: Change) => void): Mirror {
   /** The last write to each key; deletions of our own stay until their echo. */
   const known = new Map<string, { revision: number; gone: boolean }>();
+  /** Sealed values are never twice the same, so an echo is told by its value. */
+  const writing = new Set<Uint8Array>();
   let seen = 0;
   let running: QueuedIterator<KvWatchEntry> | undefined;
 
@@ -40,7 +48,10 @@ export function createMirror(onChange: (change: Change) => void): Mirror {
     const gone = operation !== "PUT";
     if (gone) known.delete(key);
     else known.set(key, { revision, gone });
-    if (before?.revision !== revision) onChange({ key, revision, value: gone ? undefined : value });
+    const own =
+      before?.revision === revision ||
+      [...writing].some((each) => each.length === value.length && Buffer.compare(each, value) === 0);
+    onChange({ key, revision, value: gone ? undefined : value, own });
   };
 
   const follow = async (bucket: Bucket, from: number): Promise<void> => {
@@ -77,9 +88,17 @@ export function createMirror(onChange: (change: Change) => void): Mirror {
       for (const [key, { gone }] of known) if (!gone) yield key;
     },
     has: (key) => known.get(key)?.gone === false,
-    wrote(key, revision, gone) {
-      const before = known.get(key);
-      if (!before || before.revision < revision) known.set(key, { revision, gone });
+    async write(key, value, work) {
+      if (value) writing.add(value);
+      try {
+        const revision = await work();
+        const before = known.get(key);
+        if (revision !== undefined && (!before || before.revision < revision))
+          known.set(key, { revision, gone: value === undefined });
+        return revision;
+      } finally {
+        if (value) writing.delete(value);
+      }
     },
     stop: () => running?.stop(),
   };

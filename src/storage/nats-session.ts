@@ -3,7 +3,7 @@
  * gives up: servers that come back are found again, and what changed meanwhile is told.
  */
 import type { NatsConnection } from "@nats-io/transport-node";
-import { type Clock, sleep, type Timer } from "../clock.ts";
+import { type Clock, sleep, stayAlive, type Timer } from "../clock.ts";
 import { EdgeError, errorFields, messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type LocalCopy, openLocalCopy } from "./local-copy.ts";
@@ -94,7 +94,7 @@ export function openSession(options: SessionOptions): Session {
     const key = decodeKey(change.key);
     if (key === undefined) return;
     if (!PASSING.test(key)) persist(key, change, created);
-    if (mirrored) options.onChange(key);
+    if (mirrored && !change.own) options.onChange(key);
   });
 
   const goAway = (reason: string): void => {
@@ -234,10 +234,15 @@ export function openSession(options: SessionOptions): Session {
     mirror,
     start() {
       if (closed.signal.aborted) return Promise.reject(closed.signal.reason);
-      starting ??= begin().catch((thrown: unknown) => {
-        starting = undefined;
-        throw thrown;
-      });
+      if (starting) return starting;
+      // Nothing else may keep the process alive while it waits for a server that is not there.
+      const awake = stayAlive();
+      starting = begin()
+        .catch((thrown: unknown) => {
+          starting = undefined;
+          throw thrown;
+        })
+        .finally(() => awake.cancel());
       return starting;
     },
     buckets: () => (away ? undefined : open),

@@ -97,8 +97,8 @@ export function openNatsStorage(options: NatsStorageOptions): Required<Storage> 
     async store(key, value) {
       const encoded = encodeKey(checkKey(key));
       await writing(key, async ({ values }) => {
-        const revision = await values.put(encoded, sealed(key, value));
-        if (revision !== undefined) mirror.wrote(encoded, revision, false);
+        const bytes = sealed(key, value);
+        await mirror.write(encoded, bytes, () => values.put(encoded, bytes));
       });
     },
 
@@ -115,15 +115,13 @@ export function openNatsStorage(options: NatsStorageOptions): Required<Storage> 
             // Whoever claims a revision, once for all time, may replace it.
             const claim = await locks.create(`${CLAIM_PREFIX}${revision}.${encoded}`, Buffer.from(owner));
             if (claim !== undefined) {
-              const written = await values.put(encoded, bytes, revision).catch(async (thrown: unknown) => {
+              const put = (): Promise<number | undefined> => values.put(encoded, bytes, revision);
+              const written = await mirror.write(encoded, bytes, put).catch(async (thrown: unknown) => {
                 // Others would wait until the claim expires; where it is not known what happened they must.
                 if (!isAway(thrown)) await locks.undo(claim).catch(() => {});
                 throw thrown;
               });
-              if (written !== undefined) {
-                mirror.wrote(encoded, written, false);
-                return true;
-              }
+              if (written !== undefined) return true;
             }
             await sleep(clock, jitter(20, 0.5, random), closed.signal);
           }
@@ -141,7 +139,7 @@ export function openNatsStorage(options: NatsStorageOptions): Required<Storage> 
       await writing(key, async ({ values }) => {
         // Deleting leaves a mark, so what was never there is left alone.
         if (!mirror.has(encoded) && !(await values.get(encoded))) return;
-        mirror.wrote(encoded, await values.remove(encoded), true);
+        await mirror.write(encoded, undefined, () => values.remove(encoded));
       });
     },
 

@@ -1,0 +1,239 @@
+/** Five edges of three runtimes on one NATS: one order for each host, one certificate everywhere, and NATS may go. */
+
+import { mkdtempSync } from "node:fs";
+import { createServer, request, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { makeFleetKey } from "../../src/storage/seal.ts";
+import { handshake, visit, visitPlain } from "../runtime/client.ts";
+import { type Origin, startOrigin } from "../runtime/origin.ts";
+import { configFile, type EdgeProcess, type Runtime, skerry, startEdge } from "../support/edge.ts";
+import { type Nats, startNats } from "../support/nats.ts";
+import { type Pebble, startPebble } from "../support/pebble.ts";
+import { eventually } from "../support/processes.ts";
+
+const RUNTIMES: readonly Runtime[] = ["node", "bun", "deno", "node", "bun"];
+const HOSTS = Array.from({ length: 10 }, (_, index) => `h${index}.example.test`);
+const env = { SKERRY_FLEET_KEY: makeFleetKey() };
+
+let nats: Nats;
+let pebble: Pebble;
+let origin: Origin;
+let front: Server;
+const edges: EdgeProcess[] = [];
+const configs: string[] = [];
+let turn = 0;
+
+/** As DNS with an address of each edge: the CA's questions reach one after another. */
+function startFront(): Promise<Server> {
+  const server = createServer((from, to) => {
+    const edge = edges[turn++ % Math.max(edges.length, 1)];
+    if (!edge) return void to.writeHead(503).end();
+    const ask = request({ host: "127.0.0.1", port: edge.http.port, path: from.url, headers: from.headers });
+    ask.on("response", (answer) => {
+      to.writeHead(answer.statusCode ?? 502);
+      answer.pipe(to);
+    });
+    ask.on("error", () => to.writeHead(502).end());
+    ask.end();
+  });
+  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
+}
+
+function configOf(index: number, hosts: readonly string[] = HOSTS): object {
+  return {
+    listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0" },
+    storage: nats.url,
+    location: `place-${index}`,
+    accessLog: false,
+    acme: {
+      directory: pebble.directory,
+      trustedCa: pebble.caPath,
+      email: "ops@example.test",
+      agreeToTerms: true,
+    },
+    backends: { web: { servers: [origin.url] } },
+    hosts: Object.fromEntries(hosts.map((host) => [host, { backend: "web" }])),
+  };
+}
+
+/** All at once; each is asked by the CA as soon as it is up. */
+async function startAll(): Promise<void> {
+  const started = await Promise.all(
+    RUNTIMES.map(async (runtime, index) => {
+      const edge = await startEdge(runtime, configs[index]!, { env, boundMs: 60_000 });
+      edges.push(edge);
+      return edge;
+    }),
+  );
+  edges.splice(0, edges.length, ...started);
+}
+
+interface Shown {
+  readonly host: string;
+  readonly state: string;
+  readonly generation?: number;
+}
+
+async function shown(edge: EdgeProcess): Promise<Shown[]> {
+  const { body } = await visitPlain({ port: edge.admin.port, host: "localhost", path: "/certificates" });
+  return (JSON.parse(body) as { certificates: Shown[] }).certificates;
+}
+
+async function ready(edge: EdgeProcess): Promise<{ status: string; problems?: string[] }> {
+  const { body } = await visitPlain({ port: edge.admin.port, host: "localhost", path: "/readyz" });
+  return JSON.parse(body) as { status: string; problems?: string[] };
+}
+
+const serial = async (edge: EdgeProcess, host: string): Promise<string> =>
+  (await handshake({ port: edge.https.port, host })).certificate.serialNumber;
+
+const allLive = (hosts: readonly string[]): Promise<true> =>
+  eventually(
+    "all hosts are live on all edges",
+    async () => {
+      for (const edge of edges) {
+        const live = (await shown(edge)).filter(
+          ({ host, state }) => hosts.includes(host) && state === "valid",
+        );
+        if (live.length !== hosts.length) return false;
+      }
+      return true;
+    },
+    60_000,
+  );
+
+/** Visitors of every edge until told; what they got other than 200. */
+function visitors(): { count(): number; stop(): Promise<{ requests: number; failures: string[] }> } {
+  let running = true;
+  let requests = 0;
+  const failures: string[] = [];
+  const loops = edges.map(async (edge, index) => {
+    while (running) {
+      const host = HOSTS[(requests + index) % HOSTS.length]!;
+      const { status } = await visit({ port: edge.https.port, host }).catch((error: Error) => ({
+        status: `${edge.runtime}: ${error.message}`,
+      }));
+      requests++;
+      if (status !== 200) failures.push(String(status));
+    }
+  });
+  return {
+    count: () => requests,
+    async stop() {
+      running = false;
+      await Promise.all(loops);
+      return { requests, failures };
+    },
+  };
+}
+
+beforeAll(async () => {
+  [nats, origin, front] = await Promise.all([startNats(), startOrigin("web"), startFront()]);
+  pebble = await startPebble({ httpPort: (front.address() as AddressInfo).port });
+  for (const index of RUNTIMES.keys()) configs.push(configFile(configOf(index)));
+}, 60_000);
+
+afterAll(async () => {
+  await Promise.all(edges.map((edge) => edge.stop()));
+  front?.close();
+  await Promise.all([nats?.close(), pebble?.close(), origin?.close()]);
+}, 60_000);
+
+describe("five edges of three runtimes", () => {
+  test("that start at once with ten new hosts make ten orders, and serve the same certificates", async () => {
+    const began = performance.now();
+    await startAll();
+    await allLive(HOSTS);
+    console.log(`five edges, ten hosts: live after ${Math.round(performance.now() - began)} ms`);
+    expect(pebble.issued()).toBe(HOSTS.length);
+    for (const host of HOSTS) {
+      const serials = await Promise.all(edges.map((edge) => serial(edge, host)));
+      expect(new Set(serials).size, host).toBe(1);
+    }
+    // Each was ordered by one edge, and loaded by the others.
+    const obtained = edges.flatMap((edge) => edge.logs("certificate.obtained"));
+    expect(obtained.length).toBe(HOSTS.length);
+  }, 120_000);
+
+  test("hear of a peer's certificate within a second", () => {
+    const obtainedAt = new Map(
+      edges.flatMap((edge) =>
+        edge.logs("certificate.obtained").map(({ host, time }) => [host, Date.parse(time)] as const),
+      ),
+    );
+    const delays = edges.flatMap((edge) =>
+      edge.logs("certificate.loaded").map(({ host, time }) => Date.parse(time) - obtainedAt.get(host)!),
+    );
+    console.log(`certificates reached peers after ${Math.max(...delays)} ms at most`);
+    expect(delays.length).toBe(HOSTS.length * (edges.length - 1));
+    expect(Math.max(...delays)).toBeLessThan(1000);
+  });
+
+  test("serve on without one failed request while NATS is killed, away and started again", async () => {
+    const load = visitors();
+    await nats.kill();
+    await Promise.all(
+      edges.map((edge) =>
+        eventually("it says that storage is away", async () =>
+          (await ready(edge)).problems?.[0]?.includes("storage: away"),
+        ),
+      ),
+    );
+    const { body } = await visitPlain({ port: edges[0]!.admin.port, host: "localhost", path: "/metrics" });
+    expect(body).toContain("skerry_storage_away 1");
+    const sofar = load.count();
+    await eventually("visitors come while it is away", () => load.count() > sofar + 200);
+    await nats.start();
+    await Promise.all(
+      edges.map((edge) => eventually("it is well again", async () => (await ready(edge)).status === "ready")),
+    );
+    const { requests, failures } = await load.stop();
+    console.log(`${requests} requests while NATS was killed and started again`);
+    expect(requests).toBeGreaterThan(200);
+    expect(failures).toEqual([]);
+  }, 60_000);
+
+  test("start without NATS from their copies, and order again when it is back", async () => {
+    const before = await serial(edges[0]!, HOSTS[0]!);
+    await Promise.all(edges.map((edge) => edge.stop()));
+    await nats.kill();
+    edges.length = 0;
+    await startAll();
+    for (const edge of edges) {
+      expect(await serial(edge, HOSTS[0]!)).toBe(before);
+      expect((await ready(edge)).status).toBe("degraded");
+    }
+    await nats.start();
+    await Promise.all(
+      edges.map((edge) => eventually("it is well again", async () => (await ready(edge)).status === "ready")),
+    );
+    expect(pebble.issued()).toBe(HOSTS.length);
+  }, 120_000);
+
+  test("know a token that was made on one of them, and the fleet shows itself to the command", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "skerry-fleet-"));
+    const made = await skerry(
+      "node",
+      ["token", "create", "web", "--config", configs[0]!, "--address", "127.0.0.1:1"],
+      { env, cwd: folder },
+    );
+    expect(made.stdout).toMatch(/^WORMHOLE_TOKEN=/);
+    const listed = await skerry("bun", ["token", "list", "--config", configs[4]!, "--json"], {
+      env,
+      cwd: folder,
+    });
+    expect(JSON.parse(listed.stdout)).toMatchObject([{ backend: "web" }]);
+    const status = await skerry("deno", ["fleet", "status", "--config", configs[2]!], { env, cwd: folder });
+    expect(status.stdout).toMatch(/^fleet +[0-9a-f]{16}\n/);
+    expect(status.stdout).toContain("unsafe    replicas is 1, at a single server");
+    const without = await skerry("node", ["fleet", "status", "--config", configs[0]!], {
+      env: { SKERRY_FLEET_KEY: "" },
+      cwd: folder,
+    });
+    expect(without.code).not.toBe(0);
+    expect(without.stderr).toContain("skerry fleet key");
+  }, 60_000);
+});
