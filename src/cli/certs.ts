@@ -51,9 +51,13 @@ export function addCerts(program: Command): void {
     .option("--json", "as JSON")
     .action(async (name: string, options: Common) => {
       const known = hostName(name);
-      const [row] = await inspect(options, async ({ config, inventory }) =>
-        live(config, [await inventory.row(known)]),
-      );
+      const [row] = await inspect(options, async ({ config, inventory }) => {
+        const row = await inventory.row(known);
+        // One that was taken out of the config may still be stored.
+        if (row.state === "missing" && !(await inventory.hosts()).includes(known))
+          throw usage(`${known} is not a host of this config; "skerry certs list" shows them`);
+        return live(config, [row]);
+      });
       say(options.json ? JSON.stringify(row, undefined, 2) : details(row!));
     });
   command(`renew ${host}`, "renew a certificate now")

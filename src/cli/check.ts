@@ -1,6 +1,9 @@
+import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
+import { systemClock } from "../clock.ts";
 import type { ResolvedConfig } from "../config/config.ts";
-import { loadConfig } from "../config/load.ts";
+import { readConfig, resolveSource, shortName } from "../config/load.ts";
+import { EdgeError, messageOf } from "../errors.ts";
 
 export function addCheck(program: Command): void {
   program
@@ -12,8 +15,43 @@ export function addCheck(program: Command): void {
     .option("-c, --config <file>", "config file (default: skerry.config.ts, .js or .json in this folder)")
     .addHelpText("after", "\nExample:\n  skerry check --config skerry.config.ts")
     .action(async (options: { config?: string }) => {
-      process.stdout.write(`ok: ${summary(await loadConfig(options.config))}\n`);
+      const source = await readConfig(options.config);
+      const config = resolveSource(source);
+      await checkPairs(config, shortName(source.file));
+      process.stdout.write(`ok: ${summary(config)}\n`);
     });
+}
+
+/**
+ * Whether own certificates fit their keys, and their hosts. The edge starts without one that does not, as a pair may be in the
+ * middle of being replaced; here there is time to say so.
+ */
+async function checkPairs({ hosts }: ResolvedConfig, file: string): Promise<void> {
+  const own = [...hosts.values()].flatMap(({ name, tls }) => (tls ? [{ host: name, ...tls }] : []));
+  if (own.length === 0) return;
+  // Loaded here, so that other configs do not wait for X.509.
+  const { bundleOf, checkServable } = await import("../tls/bundle.ts");
+  const problems: string[] = [];
+  for (const { host, certPath, keyPath } of own) {
+    const field = `${file}: hosts[${JSON.stringify(host)}].tls`;
+    try {
+      const pair = { chain: await readFile(certPath, "utf8"), key: await readFile(keyPath, "utf8") };
+      const facts = { host, issuer: "file", generation: 0, obtainedAt: 0 };
+      const bundle = bundleOf(pair, facts, certPath);
+      const warn = (what: string): void => void process.stderr.write(`skerry: warning: ${field}: ${what}\n`);
+      if (bundle.notAfter <= systemClock.wall())
+        warn(`${certPath} expired at ${new Date(bundle.notAfter).toISOString()}`);
+      try {
+        checkServable(bundle, certPath);
+      } catch (thrown) {
+        // Clients may refuse it, but the edge serves it, as the operator wants it so.
+        warn(messageOf(thrown));
+      }
+    } catch (thrown) {
+      problems.push(`${field}: ${messageOf(thrown)}`);
+    }
+  }
+  if (problems.length > 0) throw new EdgeError("CONFIG_INVALID", problems.join("\n"), { source: "operator" });
 }
 
 const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`;

@@ -59,12 +59,14 @@ Examples:
   return program;
 }
 
-/** Commander says `error: …` and puts its suggestion on a second line. */
+/** Commander says `error: …`, names arguments in its own way, and puts its suggestion on a second line. */
 function oneLine(text: string): string {
   const words = text
     .replace(/^error: /, "")
     .trim()
     .replace(/\s*\n\s*/g, " ")
+    .replace(/^command-argument value '(.*)' is invalid for argument '(.*)'\. /, "<$2> '$1' is invalid: ")
+    .replace(/ is invalid\. /, " is invalid: ")
     .replace(/\.$/, "");
   return `skerry: ${words}; see --help`;
 }

@@ -15,16 +15,21 @@ export class JsonSyntaxError extends Error {
   }
 }
 
-/** @throws JsonSyntaxError */
+/** Good JSON, in which a name comes twice in one object. */
+export class DuplicateNameError extends JsonSyntaxError {}
+
+/** A name that comes twice in one object is refused as well: the runtimes would silently take the last. @throws JsonSyntaxError */
 export function parseJson(text: string): unknown {
   // Editors of another system put a byte order mark in front.
   const bare = text.replace(/^\uFEFF/, "");
+  let parsed: { value: unknown } | undefined;
   try {
-    return JSON.parse(bare);
+    parsed = { value: JSON.parse(bare) };
   } catch {
     // Not swallowed: the scanner below throws the same fault with its place.
   }
   const end = value(bare, blank(bare, 0));
+  if (parsed) return parsed.value;
   throw fault(bare, blank(bare, end));
 }
 
@@ -49,14 +54,19 @@ function fault(text: string, at: number, wanted?: string): JsonSyntaxError {
 /** The offset behind the value at `at`. */
 function value(text: string, at: number): number {
   const first = text[at];
-  if (first === "{")
+  if (first === "{") {
+    const names = new Set<string>();
     return members(text, at, "}", (from) => {
       const key = match(STRING, text, from);
       if (key < 0) throw fault(text, from, "a name in double quotes");
+      const name = JSON.parse(text.slice(from, key)) as string;
+      if (names.has(name)) throw new DuplicateNameError(`${JSON.stringify(name)} comes twice`, text, from);
+      names.add(name);
       const colon = blank(text, key);
       if (text[colon] !== ":") throw fault(text, colon, '":"');
       return value(text, blank(text, colon + 1));
     });
+  }
   if (first === "[") return members(text, at, "]", (from) => value(text, from));
   const end = match(first === '"' ? STRING : SCALAR, text, at);
   if (end >= 0) return end;

@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url";
 import { EdgeError, messageOf } from "../errors.ts";
 import { runtimeName } from "../runtime.ts";
 import type { ResolvedConfig } from "./config.ts";
-import { JsonSyntaxError, parseJson } from "./json.ts";
+import { DuplicateNameError, JsonSyntaxError, parseJson } from "./json.ts";
 import { type ResolveOptions, readFailure, resolveConfig } from "./resolve.ts";
 import { withSelfImports } from "./self-import.ts";
 
@@ -84,7 +84,8 @@ function defaultFile(): string {
 }
 
 /** As a person would type it: relative where that is shorter. */
-function shortName(path: string): string {
+/** A config file, as messages name it. */
+export function shortName(path: string): string {
   const near = relative(process.cwd(), path);
   return near !== "" && near.length < path.length && !near.startsWith("../..") ? near : path;
 }
@@ -105,7 +106,8 @@ function readJson(text: string, name: string): unknown {
     return parseJson(text);
   } catch (error) {
     const place = error instanceof JsonSyntaxError ? `:${error.line}:${error.column}` : "";
-    throw new EdgeError("CONFIG_INVALID", `${name}${place}: not JSON: ${messageOf(error)}`, {
+    const kind = error instanceof DuplicateNameError ? "" : "not JSON: ";
+    throw new EdgeError("CONFIG_INVALID", `${name}${place}: ${kind}${messageOf(error)}`, {
       source: "operator",
     });
   }
@@ -141,6 +143,9 @@ interface Position {
 /** Deno colours its messages. */
 const COLOUR = /\u001B\[[\d;]*m/g;
 
+/** Names that tell nobody more than the message does: a plain error's, our own's, and what Bun calls a missing module. */
+const UNTELLING: ReadonlySet<string> = new Set(["Error", "EdgeError", "ResolveMessage"]);
+
 /** `skerry.config.ts:12:5: TypeError: …`, from what each runtime says in its own way. */
 function importFailure(error: unknown, path: string, name: string): string {
   // Bun 1.4.5 wraps syntax errors in an AggregateError, whose parts have a position and no stack.
@@ -160,7 +165,7 @@ function importFailure(error: unknown, path: string, name: string): string {
       .find((part) => part.trim() !== "")
       ?.trim() ?? "failed to load";
   const kind =
-    first instanceof Error && !/Error\b/.test(text) && first.name !== "Error" && !position
+    first instanceof Error && !/Error\b/.test(text) && !UNTELLING.has(first.name) && !position
       ? `${first.name}: `
       : "";
   return `${name}${place}: ${kind}${text.replace(/\?reading=\d+/g, "")}`;

@@ -13,7 +13,7 @@ function advice(code: string | undefined, field: string, port: number): string {
     case "EADDRINUSE":
       return `the port is busy: stop what listens there (\`ss -ltnp sport = :${port}\` names it) or set ${field} to another`;
     case "EACCES":
-      return `ports below 1024 need a privilege: allow them with \`sysctl net.ipv4.ip_unprivileged_port_start=${port}\`, give the runtime CAP_NET_BIND_SERVICE, or set ${field} to a port above 1023`;
+      return `ports below 1024 need a privilege: allow them with \`sysctl net.ipv4.ip_unprivileged_port_start=${Math.min(port, 80)}\`, give the runtime CAP_NET_BIND_SERVICE, or set ${field} to a port above 1023`;
     case "EADDRNOTAVAIL":
       return `this machine has no such address: set ${field} to one it has, or to 0.0.0.0:${port}`;
     case "ENOTFOUND":

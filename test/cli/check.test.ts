@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { testCa } from "../support/ca.ts";
 import { skerry } from "../support/edge.ts";
 import { ROOT } from "../support/processes.ts";
 
@@ -69,6 +70,10 @@ describe.each(["node", "bun", "deno"] as const)("on %s", (runtime) => {
       await skerry(runtime, ["check", "--cofig", "x"]),
       "unknown option '--cofig' (Did you mean --config?); see --help",
     );
+    expectRefused(
+      await skerry(runtime, ["up", "a b", "--to", ":3000"]),
+      "<host> 'a b' is invalid: not a host name; see --help",
+    );
   });
 
   test("a good JSON config is counted, also when it is found by its name", async () => {
@@ -115,6 +120,43 @@ export default defineEdge({
       'bad.json: backends.web.servers[1]: not a URL: "10.0.0.5:80O0"',
       'bad.json: hosts["app.example.com"].backend: no backend "wbe"; did you mean "web"?',
     );
+  });
+
+  test("a certificate without its key is a problem, one that clients may refuse a warning", async () => {
+    const ca = await testCa();
+    const [app, other] = [await ca.issueFor(["app.example.com"]), await ca.issueFor(["b.example.com"])];
+    const at = (cert: string, key: string): string =>
+      JSON.stringify({
+        backends: { web: {} },
+        hosts: { "app.example.com": { backend: "web", tls: { cert, key } } },
+      });
+    const cwd = folder({
+      "app.pem": app.chain,
+      "app.key": app.key,
+      "b.pem": other.chain,
+      "b.key": other.key,
+      "good.json": at("app.pem", "app.key"),
+      "swapped.json": at("app.pem", "b.key"),
+      "other.json": at("b.pem", "b.key"),
+    });
+    expect(await check(cwd, "good.json")).toMatchObject({ code: 0, stderr: "" });
+    expectRefused(
+      await check(cwd, "swapped.json"),
+      /^skerry: swapped\.json: hosts\["app\.example\.com"\]\.tls: .*app\.pem does not belong to its private key$/,
+    );
+    const warned = await check(cwd, "other.json");
+    expect(warned).toMatchObject({ code: 0, stdout: "ok: 1 host, 1 backend, 0 servers\n" });
+    expect(warned.stderr).toMatch(
+      /^skerry: warning: other\.json: hosts\["app\.example\.com"\]\.tls: .*b\.pem is for b\.example\.com, not for app\.example\.com\n$/,
+    );
+  });
+
+  test("a host that is there twice is one line with its place", async () => {
+    const cwd = folder({
+      "twice.json":
+        '{ "backends": {}, "hosts": {\n  "a.example.com": { "backend": "web" },\n  "a.example.com": {}\n} }',
+    });
+    expectRefused(await check(cwd, "twice.json"), 'twice.json:3:3: "a.example.com" comes twice');
   });
 
   test("JSON that is none is one line with line and column", async () => {
