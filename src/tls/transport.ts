@@ -57,7 +57,7 @@ export function createTransport(options: TransportOptions): Transport {
           source: "ca",
         });
       }
-      throw new EdgeError("ACME_UNREACHABLE", `${origin} cannot be reached: ${messageOf(cause)}`, {
+      throw new EdgeError("ACME_UNREACHABLE", `${origin} cannot be reached: ${reasonOf(cause)}`, {
         source: "ca",
         cause,
       });
@@ -72,6 +72,16 @@ export function createTransport(options: TransportOptions): Transport {
     }
     return response;
   };
+}
+
+/** What the runtimes say of a certificate whose issuer nobody here trusts; Node adds advice about flags of its own. */
+const UNTRUSTED = /self[- ]signed|first certificate|issuer certificate|unknown ?issuer/i;
+
+function reasonOf(cause: unknown): string {
+  const message = messageOf(cause);
+  if (!UNTRUSTED.test(message)) return message;
+  const said = message.split(";")[0] ?? message;
+  return `${said}: set acme.trustedCa to the PEM file of the CA that signed its HTTPS certificate`;
 }
 
 function problemError(origin: string, problem: AcmeProblem): EdgeError {

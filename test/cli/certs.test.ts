@@ -67,6 +67,11 @@ describe.each(["node", "bun", "deno"] as const)("on %s", { timeout: 120_000 }, (
     expect(early.code).toBe(1);
     expect(early.stderr).toMatch(/^skerry: a\.example\.test is not due for renewal before 20.*: use --force/);
     expect((await run("show", A)).stdout).toMatch(/^edge\s+not running/m);
+    expect(await run("show", "c.example.test")).toMatchObject({
+      code: 2,
+      stdout: "",
+      stderr: 'skerry: c.example.test is not a host of this config; "skerry certs list" shows them\n',
+    });
 
     const folder = mkdtempSync(join(tmpdir(), "skerry-export-"));
     expect((await run("export", A, "--out", folder)).code).toBe(0);

@@ -36,7 +36,11 @@ async function tell(
     const { code, retry, message } = thrown as { code?: string; retry?: string; message: string };
     const { type, retryAfterMs } = problemOf(thrown) ?? {};
     console.log(
-      JSON.stringify({ name, code, retry, type, retryAfterMs, ...(code === undefined && { message }) }),
+      JSON.stringify({
+        ...{ name, code, retry, type, retryAfterMs },
+        ...(code === undefined && { message }),
+        ...(message.includes("set acme.trustedCa") && { advice: "trustedCa" }),
+      }),
     );
   }
 }

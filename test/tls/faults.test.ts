@@ -9,8 +9,8 @@ const SCRIPT = join(dirname(fileURLToPath(import.meta.url)), "faults-script.ts")
 
 const EXPECTED = [
   { name: "nobody listens", code: "ACME_UNREACHABLE", retry: "any" },
-  { name: "a CA that is not trusted", code: "ACME_UNREACHABLE", retry: "any" },
-  { name: "a CA that nobody vouches for", code: "ACME_UNREACHABLE", retry: "any" },
+  { name: "a CA that is not trusted", code: "ACME_UNREACHABLE", retry: "any", advice: "trustedCa" },
+  { name: "a CA that nobody vouches for", code: "ACME_UNREACHABLE", retry: "any", advice: "trustedCa" },
   { name: "no TLS where it should be", code: "ACME_UNREACHABLE", retry: "any" },
   { name: "no answer", code: "ACME_TIMEOUT", retry: "any" },
   { name: "told to stop while waiting", message: "told to stop" },
