@@ -1,6 +1,6 @@
 /** What an edge's storage does when NATS is away, lost, another's, or refuses. */
 import { randomBytes } from "node:crypto";
-import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
+import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Kvm } from "@nats-io/kv";
@@ -203,6 +203,42 @@ describe("the local copy", () => {
   });
 });
 
+test("a copy that cannot be written is told, and the edge works on", async () => {
+  const { log, events } = recording();
+  const copy = join(folder, "a-file");
+  await writeFile(copy, "");
+  const storage = open(options({ copy, log }));
+  await storage.check();
+  await storage.store("certificates/a", bytes("one"));
+  expect(text(await storage.load("certificates/a"))).toBe("one");
+  await eventually("it is told", () => events.some(({ event }) => event === "storage.copy_failed"));
+});
+
+test("a cluster of three goes on with any two of them", async () => {
+  const three = await startNats({ servers: 3 });
+  try {
+    const storage = open(options({ place: { servers: three.servers, bucket: "b" } }));
+    await storage.store("certificates/a", bytes("one"));
+    for (const index of [0, 1, 2]) {
+      await three.kill(index);
+      const value = `without ${index}`;
+      // A new leader is chosen within seconds; meanwhile writes are refused, and reads come from the copy.
+      await eventually("it is stored", () =>
+        storage.store("certificates/a", bytes(value)).then(
+          () => true,
+          () => false,
+        ),
+      );
+      expect(text(await storage.load("certificates/a"))).toBe(value);
+      expect(await storage.withLock("issue/a", async () => "had")).toBe("had");
+      await three.start();
+    }
+  } finally {
+    for (const storage of opened.splice(0)) await storage.close();
+    await three.close();
+  }
+}, 90_000);
+
 describe("a bucket that was lost", () => {
   test("leaves edges serving and writing nothing, until it is restored from a copy", async () => {
     const given = options();
@@ -264,16 +300,34 @@ describe("a start is refused", () => {
   test("by the wrong password, and a user with too few rights", async () => {
     const bucket = "rights";
     const allowed = `"$JS.API.INFO", "$JS.API.STREAM.INFO.>", "$JS.API.STREAM.CREATE.>"`;
+    const enough = [
+      "$JS.API.INFO",
+      ...[bucket, `${bucket}-locks`].flatMap((name) => [
+        `$JS.API.STREAM.*.KV_${name}`,
+        `$JS.API.STREAM.MSG.*.KV_${name}`,
+        `$KV.${name}.>`,
+      ]),
+      "$JS.API.CONSUMER.>",
+      "$JS.FC.>",
+    ]
+      .map((subject) => JSON.stringify(subject))
+      .join(", ");
     const strict = await startNats({
       more: `accounts { A { jetstream: enabled, users: [
         { user: all, password: secret },
+        { user: enough, password: secret, permissions: { publish: { allow: [${enough}] }, subscribe: "_INBOX.>" } },
         { user: few, password: secret, permissions: { publish: { allow: [${allowed}] }, subscribe: ">" } } ] } }`,
     });
     try {
       const as = (credentials: string): NatsStorageOptions =>
         options({ place: { servers: strict.servers, bucket, credentials } });
       expect((await failureOf(open(as("all:wrong")).check())).message).toMatch(/refuses these credentials/);
-      await open(as("all:secret")).check();
+      const storage = open(as("enough:secret"));
+      await storage.check();
+      await storage.store("a", bytes("v"));
+      await storage.update("a", () => bytes("w"));
+      expect(await storage.list("")).toEqual(["a"]);
+      await storage.withLock("a", () => storage.delete("a"));
       const failure = await failureOf(open(as("few:secret")).check());
       expect(failure.message).toMatch(/too few rights .*no publish on "\$/);
     } finally {
@@ -284,6 +338,26 @@ describe("a start is refused", () => {
 });
 
 describe("a lock", () => {
+  test("whose owner died is had by the next one when it has expired, and not before", async () => {
+    const connection = await connect({ servers: [...nats.servers] });
+    const bucket = await openBucket(connection, {
+      name: `b${randomBytes(8).toString("hex")}`,
+      replicas: 1,
+      maxAgeMs: 1000,
+      make: true,
+      clock: systemClock,
+    });
+    const parts = { bucket: async () => bucket, random: () => 0.5, log: silentLog, owner: "test" };
+    const never = new AbortController().signal;
+    // Its clock stands still, so it renews nothing.
+    await acquireNatsLock("a", { ...parts, clock: manualClock() }, never);
+    const began = performance.now();
+    const next = await acquireNatsLock("a", { ...parts, clock: systemClock }, never);
+    expect(performance.now() - began).toBeGreaterThan(900);
+    await next.release();
+    await connection.close();
+  });
+
   test("that cannot be renewed is lost before it may be another's", async () => {
     const clock = manualClock();
     const connection = await connect({ servers: [...nats.servers] });
