@@ -90,9 +90,13 @@ export function createTicketKeys(options: TicketKeysOptions): TicketKeys {
     return running;
   };
 
+  // A peer's new keys are used at once where storage tells of them: a session that it begins resumes here.
+  const unwatch = storage.watch?.("tickets/", () => void work());
+
   return {
     start: turn,
     async close() {
+      unwatch?.();
       stop.abort();
       timer?.cancel();
       await running;
