@@ -3,6 +3,7 @@
  * listed together with those of the shape; what has the wrong shape is passed over here.
  */
 import { DEFAULT_LIMITS } from "../exchange/limits.ts";
+import { checkApp } from "./app-backends.ts";
 import type { ListenAddress } from "./config.ts";
 import { formatAddress, parseAddress, parseServedName } from "./parse.ts";
 import { parseServer } from "./parse-server.ts";
@@ -156,6 +157,7 @@ function checkHosts(config: Fields, hosts: Fields): Problem[] {
         problems.push({ path, message: `is the same host as ${JSON.stringify(first)}` });
       seen.set(parsed.value, written);
     }
+    if (isApp(value)) problems.push(...checkApp(path, value, backends));
     if (isApp(value) || fieldsOf(value) !== value) continue;
     problems.push(...checkHandler(path, fieldsOf(value), backends), ...checkHsts(path, fieldsOf(value).hsts));
   }
@@ -197,7 +199,7 @@ function checkHandler(path: readonly PropertyKey[], host: Fields, backends: read
   const { backend, app, use } = host;
   if (app !== undefined) {
     const misplaced = backend !== undefined ? "backend" : use !== undefined ? "use" : undefined;
-    if (misplaced === undefined) return [];
+    if (misplaced === undefined) return isApp(app) ? checkApp([...path, "app"], app, backends) : [];
     return [{ path: [...path, misplaced], message: "means nothing beside app; let the app do it" }];
   }
   if (backend === undefined) return [{ path: [...path, "backend"], message: "missing" }];

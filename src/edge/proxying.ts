@@ -2,7 +2,7 @@
 import type { Context, Handler } from "hono";
 import type { Clock, Random } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
-import type { EdgeEnv, RequestContext } from "../exchange/context.ts";
+import { type EdgeEnv, PROXIED_BACKEND, type RequestContext } from "../exchange/context.ts";
 import { contextOf } from "../exchange/web-request.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -60,14 +60,16 @@ export function proxyHandler(proxying: Proxying, backend: string): Handler<EdgeE
  * ```ts
  * new Hono().all("/v1/*", proxy("api")).get("/", (c) => c.text("hello"));
  * ```
- * @param backend - a name from `backends`; a request for one that is not there is answered with 503
+ * @param backend - a name from `backends`; one that is not there is a problem of the config where this handler is in a route,
+ *   and otherwise answered with 503
  */
 export function proxy(backend: string): Handler<EdgeEnv> {
-  return (c) => {
+  const handler: Handler<EdgeEnv> = (c) => {
     const context = requestContext(c);
     if (!(context instanceof EdgeRequest)) throw outside();
     return context.proxying.forward(c.req.raw, context, backend);
   };
+  return Object.assign(handler, { [PROXIED_BACKEND]: backend });
 }
 
 /** A middleware may have put another request in place of ours (`c.req.raw = …`); `c.var.edge` stays. */

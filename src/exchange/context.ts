@@ -25,6 +25,9 @@ export interface EdgeContext {
 /** The `Env` of apps on the edge: `new Hono<EdgeEnv>()`. */
 export type EdgeEnv = { Variables: { edge: EdgeContext } };
 
+/** On a handler that `proxy(backend)` made: the backend's name, so that a config can be checked before the first request. */
+export const PROXIED_BACKEND: unique symbol = Symbol.for("skerry.proxied-backend");
+
 /** The edge's own, writable side of an {@link EdgeContext}. */
 export interface RequestContext extends EdgeContext {
   readonly exchange: Exchange;

@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import type { EdgeConfig } from "../../src/config/input.ts";
 import { resolveConfig } from "../../src/config/resolve.ts";
 import { configJsonSchema } from "../../src/config/schema.ts";
+import { proxy } from "../../src/edge/proxying.ts";
 import { EdgeError } from "../../src/errors.ts";
 import { testCa } from "../support/ca.ts";
 import { acme, good, hosts } from "./malformed.ts";
@@ -26,6 +27,17 @@ function problems(input: unknown): string[] {
 const hostOf = (host: unknown) => resolveConfig(hosts({ [A]: host })).hosts.get(A);
 
 describe("a host", () => {
+  test("whose app forwards to a backend that is not there is a problem, once", () => {
+    const inner = new Hono().get("/deep", proxy("wbe"));
+    const app = new Hono().all("/v1/*", proxy("wbe")).get("/ok", proxy("web")).route("/in", inner);
+    const input = { acme, backends: { web: {} } };
+    const said = 'proxy("wbe"): no such backend; did you mean "web"?';
+    expect(problems({ ...input, hosts: { [A]: app } })).toEqual([`hosts["${A}"]: ${said}`]);
+    expect(problems({ ...input, hosts: { [A]: { app } } })).toEqual([`hosts["${A}"].app: ${said}`]);
+    const fine = new Hono().all("*", proxy("web")).use(async (_c, next) => next());
+    expect(problems({ ...input, hosts: { [A]: fine } })).toEqual([]);
+  });
+
   test("may be an app with a certificate of its own", async () => {
     const folder = mkdtempSync(join(tmpdir(), "skerry-hosts-"));
     const { chain, key } = await (await testCa()).issueFor([A]);
