@@ -87,7 +87,7 @@ export function createAgent(options: AgentOptions): Agent {
   /** Whether edges were told of each other's requests. */
   let told = false;
 
-  const hello = (slot: number): Hello => ({
+  const hello = (slot: number, from: Endpoint): Hello => ({
     type: "hello",
     proto: PROTO,
     features: FEATURES,
@@ -95,6 +95,9 @@ export function createAgent(options: AgentOptions): Agent {
     instance: options.instance,
     run: options.run,
     slot,
+    joined: [...endpoints.values()].flatMap((other) =>
+      other !== from && other.joined > 0 && other.edgeId !== undefined ? [other.edgeId] : [],
+    ),
     app: options.app,
     labels: options.labels ?? {},
     release: options.release ?? {},
@@ -124,7 +127,7 @@ export function createAgent(options: AgentOptions): Agent {
   };
 
   const open = (key: string, host: string, port: number, name: string, delayMs: number): void => {
-    const endpoint = new Endpoint({
+    const endpoint: Endpoint = new Endpoint({
       host,
       port,
       name,
@@ -134,7 +137,7 @@ export function createAgent(options: AgentOptions): Agent {
       clock,
       random,
       log,
-      hello,
+      hello: (slot) => hello(slot, endpoint),
       onWelcome(edgeId, edges) {
         for (const other of endpoints.values())
           if (other !== endpoint && other.edgeId === edgeId && other.joined > 0) {

@@ -88,6 +88,8 @@ const REPORT_MS = 250;
 /** What an agent whose token is no good waits before it asks again. */
 const REJECTED_RETRY_MS = 30_000;
 const BUSY_RETRY_MS = 5_000;
+/** And one whose edge is joined by another address. */
+const JOINED_RETRY_MS = 60_000;
 
 function stateOf({ draining, silent, healthy }: Instance): WormholeView["state"] {
   if (draining) return "draining";
@@ -106,9 +108,14 @@ export function createGateway(options: GatewayOptions): Gateway {
   let closed = false;
   const count = (event: SessionEvent): void => options.onSession?.(event);
 
-  const reject = (entry: Entry, reason: string, permanent: boolean, event: SessionEvent): void => {
+  const reject = (
+    entry: Entry,
+    reason: string,
+    permanent: boolean,
+    event: SessionEvent,
+    retryAfterMs: number = permanent ? REJECTED_RETRY_MS : BUSY_RETRY_MS,
+  ): void => {
     count(event);
-    const retryAfterMs = permanent ? REJECTED_RETRY_MS : BUSY_RETRY_MS;
     entry.session.dismiss({ type: "reject", reason, permanent, retryAfterMs }, reason);
   };
 
@@ -158,6 +165,9 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (pool === undefined)
       return reject(entry, `this edge has no backend "${backend}"`, false, "no_backend");
     const key = `${token}/${hello.instance}`;
+    // It would replace the connections by the other address, and cut what is in flight there.
+    if (hello.joined?.includes(options.edgeId) && instances.get(key)?.draining === false)
+      return reject(entry, "joined by another address", false, "joined_already", JOINED_RETRY_MS);
     const replaces = instances.get(key)?.sessions.has(hello.slot) ?? false;
     if (!replaces && ofToken(token) >= maxSessionsPerToken)
       return reject(entry, "the token has too many connections", false, "too_many");

@@ -34,6 +34,8 @@ export interface Hello {
   readonly run: string;
   /** Which of the instance's connections to this edge; a new one replaces the old. */
   readonly slot: number;
+  /** Ids of edges that are joined by other addresses: one of them needs no second one. */
+  readonly joined?: readonly string[];
   /** Names the server in logs. */
   readonly app: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -114,6 +116,7 @@ export function parseHello(fields: Fields): Hello | undefined {
     instance,
     run: text(fields.run, 64),
     slot: typeof slot === "number" && Number.isInteger(slot) && slot >= 0 ? slot : 0,
+    joined: Array.isArray(fields.joined) ? fields.joined.slice(0, 256).map((each) => text(each, 64)) : [],
     app: text(fields.app, 64),
     labels: labelsOf(fields.labels),
     release: {

@@ -117,8 +117,9 @@ export function openSession(stream: ByteStream, options: SessionOptions): Sessio
       silent = true;
       options.onSilence();
     }
+    if (silent && now - heardAt >= 2 * options.pingMs) destroy("the agent is silent");
     // Again with each look: requests may have come since.
-    if (silent && now - heardAt >= LONG_SILENCE_MS) options.onLongSilence();
+    else if (silent && now - heardAt >= LONG_SILENCE_MS) options.onLongSilence();
   };
   const watch = (): void => {
     if (over) return;

@@ -35,7 +35,9 @@ const server = createServer((request, response) => {
     case "/slow":
       setTimeout(() => response.end(SERVER_NAME), Number(url.searchParams.get("ms") ?? 500));
       return;
+    case "/trickle":
     case "/forever": {
+      if (url.pathname === "/trickle") response.setHeader("content-length", 1e9);
       response.write("tick\n");
       const beat = setInterval(() => response.write("tick\n"), 50);
       response.on("close", () => clearInterval(beat));

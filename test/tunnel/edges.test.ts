@@ -3,35 +3,11 @@ import { setTimeout as pause } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { startEdge } from "../support/edge.ts";
 import { type Child, eventually } from "../support/processes.ts";
-import { ask, type World, world, wormhole } from "./processes.ts";
+import { load } from "./load.ts";
+import { ask, world, wormhole } from "./processes.ts";
 
 /** How often a wormhole joined something; two for each edge. */
 const joins = (agent: Child): number => agent.stderr().split('"wormhole.joined"').length - 1;
-
-/** Asks `at` all the time until it is told to stop; answers with what was no 200, and how many requests there were. */
-function load(at: World): () => Promise<{ failures: string[]; requests: number }> {
-  const failures: string[] = [];
-  let requests = 0;
-  let running = true;
-  const work = async (path: string): Promise<void> => {
-    while (running) {
-      await ask(at, path).then(
-        ({ status, body }) => {
-          if (status !== 200) failures.push(`${path} ${status} ${body.slice(0, 80)}`);
-        },
-        (error: unknown) => failures.push(`${path} ${error}`),
-      );
-      requests++;
-      await pause(5);
-    }
-  };
-  const workers = ["/", "/", "/slow?ms=100", "/bytes?n=300000"].map(work);
-  return async () => {
-    running = false;
-    await Promise.all(workers);
-    return { failures, requests };
-  };
-}
 
 test("an edge that drains or dies costs no request at the other, and is joined again within two seconds", async () => {
   const stays = await world("node");

@@ -100,6 +100,18 @@ describe("a wormhole", () => {
     side.gateway.close();
   });
 
+  test("comes by a second address in vain while it is joined by the first", async () => {
+    const side = edgeSide();
+    const token = await tokenFor(side);
+    const app = await named("x");
+    const first = dial(side, { token, target: app });
+    await first.saw(/welcome/);
+    const second = dial(side, { token, target: app, hello: { joined: ["edge-1"] } });
+    expect(await second.saw(/reject/)).toBe("reject: joined by another address");
+    expect(first.heard.filter((each) => each.startsWith("close"))).toEqual([]);
+    side.gateway.close();
+  });
+
   test("that is draining is picked no more at once, and hears when nothing is in flight", async () => {
     const side = edgeSide();
     const pool = side.pools.get("web")!;

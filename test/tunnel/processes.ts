@@ -89,7 +89,14 @@ export async function joined(agent: Child): Promise<void> {
 export function ask(
   { edge, ca }: Pick<World, "edge" | "ca">,
   path = "/",
-  extra: { method?: string; body?: Uint8Array; headers?: Record<string, string>; agent?: https.Agent } = {},
+  extra: {
+    method?: string;
+    body?: Uint8Array;
+    headers?: Record<string, string>;
+    agent?: https.Agent;
+    /** Runs with the first bytes of the body. */
+    begun?: () => void;
+  } = {},
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const request = https.request({
@@ -98,7 +105,10 @@ export function ask(
     });
     request.setTimeout(20_000, () => request.destroy(new Error(`${path}: no answer in time`)));
     request.on("error", reject);
-    request.on("response", (response) => collectAnswer(response).then(resolve, reject));
+    request.on("response", (response) => {
+      if (extra.begun) response.once("data", extra.begun);
+      collectAnswer(response).then(resolve, reject);
+    });
     request.end(extra.body);
   });
 }
