@@ -35,6 +35,8 @@ export interface Pebble {
   root(): Promise<string>;
   /** How many certificates were issued since the last start. */
   issued(): number;
+  /** Makes the DNS server fail for a name, or not any more. */
+  servfail(name: string, on: boolean): Promise<void>;
   stop(): Promise<void>;
   /** Starts again on the same ports, with nothing remembered. */
   start(): Promise<void>;
@@ -131,6 +133,11 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
     caPath,
     root: () => get(`https://127.0.0.1:${managementPort}/roots/0`, ca.rootPem),
     issued: () => output.match(/Issued certificate serial/g)?.length ?? 0,
+    async servfail(name, on) {
+      const url = `http://127.0.0.1:${dnsManagementPort}/${on ? "set" : "clear"}-servfail`;
+      const { ok } = await fetch(url, { method: "POST", body: JSON.stringify({ host: `${name}.` }) });
+      if (!ok) throw new Error(`${url} failed`);
+    },
     stop,
     start,
     async close() {
