@@ -117,7 +117,7 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
         if (context) done(null, context);
         // Not a name (RFC 6066 §3), though some clients send it: as if there were none.
         else if (isIP(name)) done(null);
-        else done(new Error(`no certificate is configured for "${name}"`));
+        else done(Object.assign(new Error(`no host "${name}" is configured`), { code: "UNKNOWN_NAME" }));
       };
       const context = options.secureContext(name);
       if (context instanceof Promise) context.then(settle, () => settle(undefined));

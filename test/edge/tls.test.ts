@@ -166,6 +166,8 @@ describe.each(["node", "bun", "deno"] as const)("on %s", (runtime) => {
       const answer = await firstAnswer(port, bytes, bytes.length, 15_000);
       expect(answer, what).toMatch(/^(alert \d+|closed)$/);
     }
+    const metrics = await (await fetch(`http://127.0.0.1:${edge.admin.port}/metrics`)).text();
+    expect(metrics).toMatch(/^skerry_tls_handshake_errors_total\{reason="UNKNOWN_NAME"\} \d+$/m);
     // An address is no name (RFC 6066 §3), and clients that send it are served as those that send none.
     for (const name of ["127.0.0.1", "::1"])
       expect(await firstAnswer(port, inRecords(clientHello(Buffer.from(name)))), name).toBe("placeholder");
