@@ -6,7 +6,7 @@ import type { Clock } from "../clock.ts";
 import type { KeyPair } from "./bundle.ts";
 
 const DAY_MS = 86_400_000;
-const NAME = [{ name: "commonName", value: "Skerry placeholder: no certificate yet" }];
+const NAME = [{ name: "commonName", value: "Skerry placeholder" }];
 
 /** Makes one: an RSA key off the event loop, then a signature of some milliseconds on it. */
 export async function createPlaceholder(clock: Clock): Promise<KeyPair> {
