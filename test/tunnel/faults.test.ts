@@ -75,7 +75,7 @@ describe("under load", () => {
         `${what}: out of rotation after ${outMs} ms, given up after ${goneMs} ms, ${requests} requests, slowest ${Math.round(slowestMs)} ms`,
       );
       expect(failures).toEqual([]);
-      expect(requests).toBeGreaterThan(50);
+      expect(requests).toBeGreaterThan(20);
       expect(outMs).toBeLessThan(mostMs);
       expect(goneMs).toBeLessThan(mostGoneMs);
       agent.signal("SIGKILL");
