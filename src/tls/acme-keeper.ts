@@ -288,6 +288,8 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
       const before = bundle?.generation;
       await limiter.run(() => order(desk, force), stop.signal);
       if (bundle && (bundle.generation !== before || held || !isDue()) && !unsaved) {
+        // Who asked for one while it was on its way has it now; another order would be one too many.
+        if (bundle.generation !== before) forced = false;
         await succeed();
         return await renewal.check(stop.signal);
       }

@@ -118,6 +118,23 @@ function edge(hosts: string[], { storage = createMemoryStorage(), clock = jumpin
 }
 
 describe("a host without a certificate", () => {
+  test("asked for while its first order is under way makes no second one", async () => {
+    const { manager, event } = edge(["once.example.test"]);
+    const before = pebble.issued();
+    const asked = once(front, "request");
+    await manager.start();
+    await asked;
+    manager.retry("once.example.test");
+    await event("certificate.obtained");
+    // Another host's order takes as long as a second one of the first would.
+    for (const [n, host] of ["then.example.test", "next.example.test"].entries()) {
+      await manager.setHosts(["once.example.test", host]);
+      await event("certificate.obtained", n + 1);
+    }
+    expect(manager.status()).toMatchObject([{ host: "once.example.test", generation: 1 }, {}]);
+    expect(pebble.issued() - before).toBe(3);
+  });
+
   test("gets a placeholder by the end of start, and its own certificate soon after", async () => {
     const { manager, resolver, event } = edge(["a.example.test"]);
     await manager.start();
