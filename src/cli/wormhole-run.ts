@@ -80,6 +80,12 @@ async function wormhole(options: WormholeOptions): Promise<number> {
   });
   const ends = new AbortController();
   listenForSignals(running, stopAsked);
+  const { target } = options;
+  log("info", "wormhole.started", {
+    version,
+    ...(wrapped && { command: options.command[0] }),
+    ...(target && { target: `${target.host}:${target.port}` }),
+  });
 
   let backoff = RESTART_MS;
   for (;;) {

@@ -130,6 +130,8 @@ describe("wormhole", () => {
     const sick = start(program, [...before, "--health", "/sick"], { env });
     const good = start(program, [...before, "--health", "/"], { env });
     await joined(good);
+    // Until its handlers are there, a signal ends it as any process.
+    await sick.saw(/"wormhole\.started"/);
     expect((await ask(at)).body).toBe("elsewhere");
     expect(sick.output()).not.toContain("joined");
     expect((await good.stop()).code).toBe(0);
