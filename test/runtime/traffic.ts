@@ -112,6 +112,7 @@ export default defineEdge({
       expect(one.result).toBe(String(BIG_FILE_BYTES));
       expect(one.grown).toBeLessThan(MEMORY_BOUND);
       const session = await connect2(at(STREAM));
+      await upload2(session, at(STREAM, "/sink"), BIG_FILE_BYTES);
       const two = await measured(edge, () => upload2(session, at(STREAM, "/slow-upload"), BIG_FILE_BYTES));
       session.close();
       expect(two.result).toBe(String(BIG_FILE_BYTES));
