@@ -22,7 +22,7 @@ ${SCENARIOS.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join("\n")}
   certs       10,000 stored certificates: time to ready, memory, first handshakes (--hosts N, --handshakes N)
   balance     one of four servers is slow, busy or hangs; alone, with --only LIST
   failover    one of four servers is killed, stopped or restarted; alone, with --only LIST
-  tunnel      the same server over TCP and through a wormhole; alone, and without options
+  tunnel      the same server over TCP and through tunnels, and how soon a wormhole joins; alone, with --only LIST
 
 Options:
   --only LIST     proxies, by comma: ${TARGETS.map(({ name }) => name).join(",")}
@@ -165,7 +165,7 @@ if (process.argv[2] === "balance" || process.argv[2] === "failover") {
 }
 if (process.argv[2] === "tunnel") {
   const { benchTunnel } = await import("./tunnel.ts");
-  process.exit(await benchTunnel());
+  process.exit(await benchTunnel(process.argv.slice(3)));
 }
 let options: Options | undefined;
 try {

@@ -1,28 +1,19 @@
-/** `npm run bench -- tunnel`: the same server over TCP and through a wormhole, behind the same edge, in interleaved rounds. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+/** `npm run bench -- tunnel`: the same server over TCP and through tunnels, behind the same edge, in interleaved rounds. */
+import { mkdtempSync, rmSync } from "node:fs";
 import https from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as wait } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { startBackends } from "./backends.ts";
-import { chooseCores } from "./machine.ts";
-import { type Child, freePort, launch, run, stopAll } from "./process.ts";
+import { type Cores, chooseCores } from "./machine.ts";
+import { launch, stopAll } from "./process.ts";
+import { median } from "./stats.ts";
+import { ROOT, startTunnelEdge, type TunnelEdge, until } from "./tunnel-edge.ts";
+import { measureStart } from "./tunnel-start.ts";
 
-const SOURCE = fileURLToPath(new URL("../src/cli/", import.meta.url));
 const ROUNDS = 5;
 const SECONDS = 3;
 const HOSTS = { direct: "localhost", wormhole: "wormhole.localhost" } as const;
-
-async function until(what: string, child: Child, pattern: RegExp): Promise<void> {
-  for (let tries = 0; tries < 400; tries++) {
-    const { stdout, stderr } = child.output();
-    if (pattern.test(stdout + stderr)) return;
-    if (!child.running()) break;
-    await wait(25);
-  }
-  throw new Error(`${what} did not start: ${child.output().stderr}`);
-}
 
 /** Seconds for one body of 100 MiB. */
 function download(port: number, host: string): Promise<number> {
@@ -44,90 +35,73 @@ function download(port: number, host: string): Promise<number> {
   });
 }
 
-const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+/** Requests in a second, on 64 connections. */
+async function rate(port: number, host: string, cores: Cores): Promise<number> {
+  // wrk resolves names by the system, which knows only one of them; the edge goes by Host.
+  const asked = ["-H", `Host: ${host}`, `https://${HOSTS.direct}:${port}/`];
+  const wrk = launch("wrk", ["wrk", "-t1", "-c64", `-d${SECONDS}s`, ...asked], {
+    cores: cores.load,
+    keepAll: true,
+  });
+  await until("wrk's end", wrk, /Requests\/sec:\s+[\d.]+/);
+  const said = wrk.output().stdout;
+  if (/Non-2xx|Socket errors/.test(said)) throw new Error(`${host}: ${said}`);
+  return Number(/Requests\/sec:\s+([\d.]+)/.exec(said)?.[1]);
+}
 
-/** Prints a table; resolves with the exit code. */
-export async function benchTunnel(): Promise<number> {
+/** The table of rates and speeds. */
+async function measureCost(
+  edge: TunnelEdge,
+  hosts: Readonly<Record<string, string>>,
+  cores: Cores,
+): Promise<string> {
+  const ways = Object.keys(hosts);
+  const rates = new Map(ways.map((way) => [way, [] as number[]]));
+  const speeds = new Map(ways.map((way) => [way, [] as number[]]));
+  for (let round = 0; round < ROUNDS; round++)
+    for (const [way, host] of Object.entries(hosts)) {
+      rates.get(way)?.push(await rate(edge.port, host, cores));
+      speeds.get(way)?.push(100 / (await download(edge.port, host)));
+    }
+  const row = (title: string, of: ReadonlyMap<string, number[]>): string => {
+    const base = median(of.get(ways[0]!)!);
+    const cells = [...of.values()].map((each, at) => {
+      const value = median(each);
+      return at === 0 ? value.toFixed(0) : `${value.toFixed(0)} (${(value / base).toFixed(2)})`;
+    });
+    return `| ${title} | ${cells.join(" | ")} |\n`;
+  };
+  return `| median of ${ROUNDS} (ratio) | ${ways.join(" | ")} |\n| --- |${" ---: |".repeat(ways.length)}\n${row("requests/s, 1 KiB, 64 connections", rates)}${row("MiB/s, one body of 100 MiB", speeds)}`;
+}
+
+/** Prints its tables; resolves with the exit code. */
+export async function benchTunnel(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { only: { type: "string", default: "start,cost" } },
+  });
+  const parts = values.only.split(",");
   const folder = mkdtempSync(join(tmpdir(), "skerry-bench-"));
   const cores = chooseCores();
   try {
     const backends = await startBackends(folder, cores.load);
-    const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
-    const names = `subjectAltName=${Object.values(HOSTS)
-      .map((host) => `DNS:${host}`)
-      .join()}`;
-    const ec = [
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:P-256",
-      "-nodes",
-      "-keyout",
-      key,
-      "-out",
-      cert,
-    ];
-    await run("openssl", ["openssl", "req", "-x509", ...ec, "-subj", "/CN=bench", "-addext", names], {
-      cores: cores.load,
-    });
-    const port = await freePort();
     const server = `127.0.0.1:${backends.ports[0]}`;
-    const config = join(folder, "skerry.config.json");
-    writeFileSync(
-      config,
-      JSON.stringify({
-        listen: { http: "127.0.0.1:0", https: `127.0.0.1:${port}`, admin: "127.0.0.1:0" },
-        tunnel: { address: `127.0.0.1:${port}` },
-        storage: "file:./storage",
-        accessLog: false,
-        backends: { direct: { servers: [`http://${server}`] }, wormhole: {} },
-        hosts: {
-          [HOSTS.direct]: { backend: "direct", tls: { cert, key } },
-          [HOSTS.wormhole]: { backend: "wormhole", tls: { cert, key } },
-        },
-      }),
-    );
-    const node = process.execPath;
-    const options = { cores: String(cores.proxy), cwd: folder };
-    const edge = launch("edge", [node, join(SOURCE, "skerry.ts"), "serve", "--config", config], options);
-    await until("the edge", edge, /edge\.ready/);
-    const made = launch(
-      "token",
-      [node, join(SOURCE, "skerry.ts"), "token", "create", "wormhole", "--config", config],
-      options,
-    );
-    await until("the token", made, /WORMHOLE_TOKEN=\S+\n/);
-    const token = /WORMHOLE_TOKEN=(\S+)/.exec(made.output().stdout)?.[1] ?? "";
-    const agent = launch("agent", [node, join(SOURCE, "wormhole.ts")], {
-      cores: cores.load,
-      env: { WORMHOLE_TOKEN: token, WORMHOLE_TARGET: server },
+    const edge = await startTunnelEdge(folder, cores, {
+      [HOSTS.direct]: `http://${server}`,
+      [HOSTS.wormhole]: undefined,
     });
-    await until("the wormhole", agent, /wormhole\.joined/);
-
-    const rates: Record<keyof typeof HOSTS, number[]> = { direct: [], wormhole: [] };
-    const speeds: Record<keyof typeof HOSTS, number[]> = { direct: [], wormhole: [] };
-    for (let round = 0; round < ROUNDS; round++)
-      for (const way of ["direct", "wormhole"] as const) {
-        const host = HOSTS[way];
-        // wrk resolves names by the system, which knows only one of them; the edge goes by Host.
-        const wrk = launch(
-          "wrk",
-          ["wrk", "-t1", "-c64", `-d${SECONDS}s`, "-H", `Host: ${host}`, `https://${HOSTS.direct}:${port}/`],
-          { cores: cores.load, keepAll: true },
-        );
-        await until("wrk's end", wrk, /Requests\/sec:\s+[\d.]+/);
-        const said = wrk.output().stdout;
-        if (/Non-2xx|Socket errors/.test(said)) throw new Error(`${way}: ${said}`);
-        rates[way].push(Number(/Requests\/sec:\s+([\d.]+)/.exec(said)?.[1]));
-        speeds[way].push(100 / (await download(port, HOSTS[way])));
-      }
-    const row = (title: string, of: typeof rates): string => {
-      const [direct, wormhole] = [median(of.direct), median(of.wormhole)];
-      return `| ${title} | ${direct.toFixed(0)} | ${wormhole.toFixed(0)} | ${(wormhole / direct).toFixed(2)} |\n`;
-    };
-    process.stdout.write(
-      `| median of ${ROUNDS} | over TCP | by wormhole | ratio |\n| --- | ---: | ---: | ---: |\n${row("requests/s, 1 KiB, 64 connections", rates)}${row("MiB/s, one body of 100 MiB", speeds)}`,
-    );
+    if (parts.includes("start"))
+      process.stdout.write(`${await measureStart(edge, `${cores.proxy},${cores.load}`)}\n`);
+    if (parts.includes("cost")) {
+      const agent = launch("agent", [process.execPath, join(ROOT, "src/cli/wormhole.ts")], {
+        cores: cores.load,
+        env: { WORMHOLE_TOKEN: edge.token, WORMHOLE_TARGET: server },
+      });
+      await until("the wormhole", agent, /wormhole\.joined/);
+      process.stdout.write(
+        await measureCost(edge, { "over TCP": HOSTS.direct, "by wormhole": HOSTS.wormhole }, cores),
+      );
+    }
     return 0;
   } finally {
     await stopAll();

@@ -11,13 +11,10 @@ import { addFleet } from "./fleet.ts";
 import { addServe } from "./serve.ts";
 import { addToken } from "./token.ts";
 import { addUp } from "./up.ts";
-import { runWormhole } from "./wormhole-run.ts";
 
 /** Runs one command line and ends the process where the command is over. Never rejects. */
 export async function main(args: readonly string[]): Promise<void> {
   try {
-    // Its own arguments end where the command's begin, which is for the agent to say.
-    if (args[0] === "wormhole") process.exit(await runWormhole(args.slice(1)));
     await createProgram((code) => process.exit(code)).parseAsync(args, { from: "user" });
   } catch (error) {
     // Commander has written its own message by then, and help or a version are no failure.
@@ -54,6 +51,7 @@ Examples:
   addDoctor(program);
   addToken(program);
   addFleet(program);
+  // For the help; skerry.ts runs it.
   program.command("wormhole").summary("join a backend from a container: wormhole COMMAND…");
   addCerts(program);
   return program;

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { systemClock as clock, systemRandom as random, sleep, stayAlive } from "../clock.ts";
 import { EdgeError, messageOf } from "../errors.ts";
-import { type Agent, type AgentLog, createAgent } from "../tunnel/agent.ts";
+import type { Agent, AgentLog } from "../tunnel/agent.ts";
 import { type Child, startChild } from "../tunnel/child.ts";
 import type { Target } from "../tunnel/link.ts";
 import { listeningTarget } from "../tunnel/listening-port.ts";
@@ -13,7 +13,9 @@ import { WORMHOLE_HELP, type WormholeOptions, wormholeOptions } from "./wormhole
 
 const EXIT_REFUSED = 1;
 const EXIT_USAGE = 2;
-const LOOK_MS = 20;
+/** The pauses between looks at a target that does not answer yet: short ones first. */
+const LOOK_MS = 5;
+const MAX_LOOK_MS = 250;
 const HEALTH_MS = 5000;
 /** Bad checks in a row that take the container out. */
 const FALL = 2;
@@ -156,7 +158,12 @@ async function join(
   onHopeless: () => void,
 ): Promise<void> {
   const { health } = options;
-  const target = await answeringTarget(options, running.child, signal);
+  // The command starts meanwhile: what TLS and HTTP/2 take to load is most of what an agent takes to start.
+  const loading = import("../tunnel/agent.ts");
+  const [{ createAgent }, target] = await Promise.all([
+    loading,
+    answeringTarget(options, running.child, signal),
+  ]);
   if (signal.aborted || running.stopping) return;
   running.agent = createAgent({
     token: options.token,
@@ -200,7 +207,8 @@ async function answeringTarget(
         message: `${where} does not answer yet; WORMHOLE_TARGET says where the app is`,
       });
     }
-    // Quick at first, since a container that starts fast should join fast.
-    await sleep(clock, clock.now() - since < 5000 ? LOOK_MS : 250, signal);
+    // Quick at first, since a container that starts fast should join fast: a tenth of what it took so far.
+    const pauseMs = Math.min(Math.max(LOOK_MS, (clock.now() - since) / 10), MAX_LOOK_MS);
+    await sleep(clock, pauseMs, signal);
   }
 }

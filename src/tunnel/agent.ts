@@ -65,6 +65,8 @@ export interface Agent {
 const RESOLVE_MS = 30_000;
 /** How often, at most, edges hear of the total in flight. */
 const REPORT_MS = 250;
+/** Between the first addresses that are dialled: most likely they are those of one edge, and the first will do. */
+const STAGGER_MS = 250;
 /** Newly announced edges are dialled after a random time up to this, so that not all agents come at once. */
 const NEWCOMER_MS = 2_000;
 
@@ -139,15 +141,13 @@ export function createAgent(options: AgentOptions): Agent {
       log,
       hello: (slot) => hello(slot, endpoint),
       onWelcome(edgeId, edges) {
+        // Two addresses of one edge, such as IPv4 and IPv6.
         for (const other of endpoints.values())
-          if (other !== endpoint && other.edgeId === edgeId && other.joined > 0) {
-            // Two addresses of one edge, such as IPv4 and IPv6: one of them will do.
-            endpoint.rest();
-            return;
-          }
+          if (other !== endpoint && other.edgeId === edgeId && other.joined > 0) return false;
         if (!ever) options.onJoined?.();
         ever = true;
         if (edges.length > 0) follow(edges);
+        return true;
       },
       onReject(reason, permanent) {
         if (permanent && !ever && state === "running") options.onHopeless?.(reason);
@@ -203,8 +203,12 @@ export function createAgent(options: AgentOptions): Agent {
       report();
     }
     const newcomers = endpoints.size > 0;
-    for (const [key, { host, port, name }] of wanted)
-      if (!endpoints.has(key)) open(key, host, port, name, newcomers ? random() * NEWCOMER_MS : 0);
+    let waitMs = 0;
+    for (const [key, { host, port, name }] of wanted) {
+      if (endpoints.has(key)) continue;
+      open(key, host, port, name, newcomers ? random() * NEWCOMER_MS : waitMs);
+      waitMs = Math.min(waitMs + STAGGER_MS, NEWCOMER_MS);
+    }
     // Nothing to dial and nothing to hear from: sooner than usual.
     clock.after(endpoints.size === 0 ? 1000 : RESOLVE_MS, () => {
       if (state === "running") void resolve();

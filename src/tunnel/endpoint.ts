@@ -3,7 +3,7 @@ import type { Clock, Random, Timer } from "../clock.ts";
 import type { AgentLog } from "./agent.ts";
 import { dialEdge } from "./dial.ts";
 import { type Link, openLink, type Target } from "./link.ts";
-import type { AgentMessage, EdgeAddress, Hello } from "./protocol.ts";
+import { type AgentMessage, type EdgeAddress, type Hello, JOINED_ALREADY } from "./protocol.ts";
 
 export interface EndpointOptions {
   readonly host: string;
@@ -16,7 +16,8 @@ export interface EndpointOptions {
   readonly random: Random;
   readonly log: AgentLog;
   readonly hello: (slot: number) => Hello;
-  onWelcome(edgeId: string, edges: readonly EdgeAddress[]): void;
+  /** False where another endpoint has joined this edge: one of them will do. */
+  onWelcome(edgeId: string, edges: readonly EdgeAddress[]): boolean;
   onReject(reason: string, permanent: boolean): void;
   onEdges(edges: readonly EdgeAddress[]): void;
   onInFlight(): void;
@@ -59,6 +60,8 @@ export class Endpoint {
   readonly #slots: Slot[];
   #state: "open" | "draining" | "closed" = "open";
   #lostAt = Number.NEGATIVE_INFINITY;
+  /** The edge is joined by another address; said once. */
+  #resting = false;
 
   constructor(options: EndpointOptions) {
     this.#options = options;
@@ -129,7 +132,12 @@ export class Endpoint {
   }
 
   /** This edge is joined by another address: lets go, and looks again much later. */
-  rest(): void {
+  #rest(): void {
+    if (!this.#resting) {
+      const message = "this address leads to an edge that is joined by another one, which will do";
+      this.#options.log("info", "wormhole.same_edge", { edge: this.address, message });
+    }
+    this.#resting = true;
     for (const slot of this.#slots) {
       slot.cancel();
       slot.rejected = { permanent: false, retryAfterMs: REST_MS };
@@ -193,12 +201,14 @@ export class Endpoint {
       target,
       hello: () => this.#options.hello(slot.index),
       onWelcome: (edgeId, edges, server) => {
-        slot.joinedAt = clock.now();
         this.edgeId = edgeId;
+        if (!this.#options.onWelcome(edgeId, edges)) return this.#rest();
+        this.#resting = false;
+        slot.joinedAt = clock.now();
         log("info", "wormhole.joined", { edge, edgeId, server, connection: slot.index + 1 });
-        this.#options.onWelcome(edgeId, edges);
       },
-      onReject: (reason, permanent, retryAfterMs) => {
+      onReject: ({ reason, code, permanent, retryAfterMs }) => {
+        if (code === JOINED_ALREADY) return this.#rest();
         slot.rejected = { permanent, retryAfterMs };
         log(permanent ? "error" : "warn", "wormhole.rejected", { edge, reason });
         slot.link?.destroy(`rejected: ${reason}`);
@@ -224,7 +234,8 @@ export class Endpoint {
       onClose: (reason) => {
         const { joinedAt, leaving } = slot;
         if (joinedAt !== undefined) {
-          if (this.#state === "open") log(leaving ? "info" : "warn", "wormhole.lost", { edge, reason });
+          if (this.#state === "open" && !this.#resting)
+            log(leaving ? "info" : "warn", "wormhole.lost", { edge, reason });
           if (leaving || clock.now() - joinedAt >= STABLE_MS) slot.failures = 0;
           this.#lostAt = clock.now();
         }

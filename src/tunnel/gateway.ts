@@ -4,7 +4,14 @@ import type { ByteStream } from "../exchange/stream.ts";
 import type { Log } from "../log.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Instance, type InstanceOptions } from "./instance.ts";
-import { type EdgeAddress, type EdgeMessage, type Hello, PROTO, type Release } from "./protocol.ts";
+import {
+  type EdgeAddress,
+  type EdgeMessage,
+  type Hello,
+  JOINED_ALREADY,
+  PROTO,
+  type Release,
+} from "./protocol.ts";
 import { openSession, type Session } from "./session.ts";
 import type { Verdict } from "./token-book.ts";
 
@@ -116,7 +123,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     retryAfterMs: number = permanent ? REJECTED_RETRY_MS : BUSY_RETRY_MS,
   ): void => {
     count(event);
-    entry.session.dismiss({ type: "reject", reason, permanent, retryAfterMs }, reason);
+    entry.session.dismiss({ type: "reject", reason, code: event, permanent, retryAfterMs }, reason);
   };
 
   const ofToken = (id: string): number => {
@@ -167,7 +174,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     const key = `${token}/${hello.instance}`;
     // It would replace the connections by the other address, and cut what is in flight there.
     if (hello.joined?.includes(options.edgeId) && instances.get(key)?.draining === false)
-      return reject(entry, "joined by another address", false, "joined_already", JOINED_RETRY_MS);
+      return reject(entry, "joined by another address", false, JOINED_ALREADY, JOINED_RETRY_MS);
     const replaces = instances.get(key)?.sessions.has(hello.slot) ?? false;
     if (!replaces && ofToken(token) >= maxSessionsPerToken)
       return reject(entry, "the token has too many connections", false, "too_many");

@@ -21,6 +21,14 @@ export interface Target {
   readonly port: number;
 }
 
+/** Why an edge takes no connection, as it was told. */
+export interface Reject {
+  readonly reason: string;
+  readonly code: string;
+  readonly permanent: boolean;
+  readonly retryAfterMs: number;
+}
+
 export interface LinkOptions {
   readonly clock: Clock;
   readonly random: Random;
@@ -30,7 +38,7 @@ export interface LinkOptions {
   readonly targetTimeoutMs?: number;
   readonly hello: () => Hello;
   onWelcome(edgeId: string, edges: readonly EdgeAddress[], server: string): void;
-  onReject(reason: string, permanent: boolean, retryAfterMs: number): void;
+  onReject(reject: Reject): void;
   onEdges(edges: readonly EdgeAddress[]): void;
   /** The edge picks this container no more. */
   onDraining(): void;
@@ -135,7 +143,12 @@ export function openLink(socket: ByteStream, options: LinkOptions): Link {
           .slice(0, 256)
           .replace(/[^\x20-\x7e]/g, "?");
         reason = `rejected: ${why}`;
-        options.onReject(why, message.permanent === true, Math.min(Math.max(after, 100), 600_000));
+        options.onReject({
+          reason: why,
+          code: String(message.code),
+          permanent: message.permanent === true,
+          retryAfterMs: Math.min(Math.max(after, 100), 600_000),
+        });
         return;
       }
       case "edges": {

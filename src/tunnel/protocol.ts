@@ -61,6 +61,9 @@ export type AgentMessage =
   | { readonly type: "ping" }
   | { readonly type: "pong" };
 
+/** The code of a reject to an address of an edge that the agent has joined by another one. */
+export const JOINED_ALREADY = "joined_already";
+
 export type EdgeMessage =
   | {
       readonly type: "welcome";
@@ -74,6 +77,8 @@ export type EdgeMessage =
   | {
       readonly type: "reject";
       readonly reason: string;
+      /** The reason for programs; a small fixed set. */
+      readonly code?: string;
       /** Trying again will not help until somebody changes something. */
       readonly permanent: boolean;
       readonly retryAfterMs: number;

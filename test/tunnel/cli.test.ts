@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { wormholeOptions } from "../../src/cli/wormhole-options.ts";
 import { command, skerry } from "../support/edge.ts";
 import { eventually, run, start } from "../support/processes.ts";
+import { startRelay } from "../support/relay.ts";
 import { ask, joined, newToken, type World, world, wormhole } from "./processes.ts";
 
 let at: World;
@@ -82,6 +83,24 @@ describe("wormhole", () => {
     } finally {
       await other.edge.stop();
     }
+  });
+
+  test("that finds one edge by two addresses keeps one of them, and says so once", async () => {
+    const relay = await startRelay({ port: at.edge.https.port });
+    const agent = wormhole("node", at.token, "statler", { args: ["--edge", `127.0.0.1:${relay.port}`] });
+    await agent.saw(/"info"[^\n]*wormhole\.same_edge/);
+    // Both connections by that address come to the same end.
+    await eventually("the other address is let go", async () => {
+      const { port } = at.edge.admin;
+      const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      return /skerry_tunnel_sessions 2$/m.test(metrics);
+    });
+    expect((await ask(at)).body).toBe("statler");
+    expect((await agent.stop()).code).toBe(0);
+    expect(agent.stderr().split("wormhole.same_edge").length - 1).toBe(1);
+    expect(agent.stderr().split("wormhole.joined").length - 1).toBe(2);
+    expect(agent.stderr()).not.toMatch(/wormhole\.(rejected|lost)/);
+    await relay.close();
   });
 
   test("exits as its command does, 128 and the signal where one killed it, 127 where there is none", async () => {

@@ -118,7 +118,7 @@ export function dial(side: EdgeSide, options: DialOptions): TestLink {
     target: options.target,
     hello: () => helloOf(options.token, options.hello),
     onWelcome: (edgeId, _edges, server) => say(`welcome: ${edgeId} ${server}`),
-    onReject: (reason, permanent) => say(`reject: ${reason}${permanent ? " (permanent)" : ""}`),
+    onReject: ({ reason, permanent }) => say(`reject: ${reason}${permanent ? " (permanent)" : ""}`),
     onEdges: (edges) => say(`edges: ${edges.map(({ address }) => address).join()}`),
     onDraining: () => say("draining"),
     onDrained: () => say("drained"),
