@@ -19,20 +19,33 @@ const ROUNDS = 8;
 const transport: Transport = { dispatch: () => () => {}, close: () => Promise.resolve() };
 const lag = startLagMonitor(systemClock);
 
-function poolOf(balance: BalanceConfig, servers: number, weighted: boolean, maxInFlight: number): Pool {
+/** Every second server is far away; half of the others may be ill, so that a third of the requests go there. */
+type Places = "one place" | "half far" | "half far, spilling";
+
+function poolOf(
+  balance: BalanceConfig,
+  servers: number,
+  weighted: boolean,
+  maxInFlight: number,
+  places: Places,
+): Pool {
   const pool = createPool("bench", {
     clock: systemClock,
     random: systemRandom,
     lag,
+    ...(places !== "one place" && { location: "yvr" }),
     balancing: { ...DEFAULT_BALANCING, balance, maxInFlight },
   });
   pool.update(
     Array.from({ length: servers }, (_, i) => ({
       id: `http://10.0.${i >> 8}.${i & 255}:8000`,
       weight: weighted ? 1 + (i % 3) : 1,
+      ...(places !== "one place" && { location: i % 2 === 0 ? "yvr" : "fra" }),
       transport: () => transport,
     })),
   );
+  if (places === "half far, spilling")
+    for (const [i, { id }] of pool.members().entries()) if (i % 4 === 0) pool.mark(id, false);
   return pool;
 }
 
@@ -62,10 +75,12 @@ function measure(pool: Pool, keyed: boolean): number {
   return Math.min(...times);
 }
 
-const rows: [string, BalanceConfig, boolean, number][] = [
+const rows: [string, BalanceConfig, boolean, number, Places?][] = [
   ["p2c", "p2c", false, Number.POSITIVE_INFINITY],
   ["p2c, weights", "p2c", true, Number.POSITIVE_INFINITY],
   ["p2c, one at a time each", "p2c", false, 1],
+  ["p2c, two locations", "p2c", false, Number.POSITIVE_INFINITY, "half far"],
+  ["p2c, and spilling", "p2c", false, Number.POSITIVE_INFINITY, "half far, spilling"],
   ["roundRobin", "roundRobin", false, Number.POSITIVE_INFINITY],
   ["random", "random", false, Number.POSITIVE_INFINITY],
   ["leastRequest", "leastRequest", false, Number.POSITIVE_INFINITY],
@@ -73,11 +88,11 @@ const rows: [string, BalanceConfig, boolean, number][] = [
 ];
 console.log(`${runtimeName} ${runtimeVersion}: µs of CPU a request, by number of servers`);
 console.log(["".padEnd(24), ...SIZES.map((size) => String(size).padStart(8))].join(""));
-for (const [name, balance, weighted, most] of rows) {
+for (const [name, balance, weighted, most, places = "one place"] of rows) {
   const cells = SIZES.map((size) =>
     most * size <= OTHERS
       ? "–".padStart(8)
-      : measure(poolOf(balance, size, weighted, most), typeof balance === "object")
+      : measure(poolOf(balance, size, weighted, most, places), typeof balance === "object")
           .toFixed(2)
           .padStart(8),
   );

@@ -2,26 +2,8 @@
 import { Hono } from "hono";
 import type { AdminSource } from "../edge/admin-source.ts";
 import { certificateRoutes } from "./certificates.ts";
+import { degradations } from "./readiness.ts";
 import { requestRoutes } from "./requests.ts";
-
-/** Hosts that visitors cannot use as they should, each with why. */
-function degraded(source: AdminSource): string[] {
-  const hosts = source
-    .certificates()
-    .filter(({ state, emergency }) => state === "missing" || state === "expired" || emergency)
-    .map(({ host, state }) => `${host}: certificate ${state}`);
-  const backends = source
-    .backends()
-    .filter(({ servers }) => servers.length > 0 && servers.every(({ state }) => state !== "available"))
-    .map(({ name }) => `${name}: no server is available`);
-  const away = source.storageAway?.();
-  const storage = away
-    ? [
-        `storage: away since ${new Date(away.since).toISOString()}, served from the local copy: ${away.reason}`,
-      ]
-    : [];
-  return [...storage, ...hosts, ...backends];
-}
 
 /**
  * - `GET /livez`: 200 while the process answers at all.
@@ -37,7 +19,7 @@ export function createAdminApp(source: AdminSource): Hono {
   app.get("/readyz", (c) => {
     const state = source.state();
     if (state !== "ready") return c.json({ status: state }, 503);
-    const problems = degraded(source);
+    const problems = degradations(source);
     return c.json(problems.length > 0 ? { status: "degraded", problems } : { status: "ready" });
   });
   app.get("/metrics", async (c) =>

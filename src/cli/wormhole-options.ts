@@ -17,6 +17,8 @@ Options:
   --health PATH     asked before joining and every 5 s; 200-399 is good (WORMHOLE_HEALTH; else a connection will do)
   --edge ADDRESS    the edge to dial in place of the token's, host:port (WORMHOLE_EDGE)
   --name NAME       names the server in logs and metrics (WORMHOLE_NAME, SERVER_NAME; else the host name)
+  --location PLACE  where this runs: edges there prefer it (WORMHOLE_LOCATION; else FLY_REGION or
+                    RAILWAY_REPLICA_REGION)
   --label K=V       for operators; may be repeated (WORMHOLE_LABELS=K=V,K=V)
   --grace SECONDS   how long requests in flight may take after a stop was asked for (WORMHOLE_GRACE; default 25)
   --restart         start COMMAND again when it ends, after a while that grows
@@ -38,6 +40,7 @@ export interface WormholeOptions {
   readonly name: string;
   readonly instance: string;
   readonly labels: Readonly<Record<string, string>>;
+  readonly location: string | undefined;
   readonly release: Release;
   readonly graceMs: number;
   readonly restart: boolean;
@@ -76,7 +79,7 @@ export function wormholeOptions(
       continue;
     }
     const [, name = "", inline] = /^--?([\w-]+)(?:=(.*))?$/s.exec(arg) ?? [];
-    const known = ["token", "target", "health", "edge", "name", "label", "grace", "config", "c"];
+    const known = ["token", "target", "health", "edge", "name", "location", "label", "grace", "config", "c"];
     if (!known.includes(name)) throw usage(`unknown option ${arg.split("=")[0]}; see --help`);
     const value = inline ?? args[++at];
     if (value === undefined) throw usage(`--${name} needs a value; see --help`);
@@ -101,11 +104,21 @@ export function wormholeOptions(
     name: firstOf(flags.get("name"), env, "WORMHOLE_NAME", "SERVER_NAME") ?? hostname(),
     instance: firstOf(undefined, env, "WORMHOLE_INSTANCE") ?? randomBytes(8).toString("hex"),
     labels: { ...fromEnv, ...labels },
+    location: locationOf(flags.get("location"), env),
     release: releaseOf(env),
     graceMs: grace * 1000,
     restart,
     command: args.slice(at),
   };
+}
+
+/** What platforms leave in the environment will do, as it does for edges: `config/location.ts` reads the same. */
+function locationOf(flag: string | undefined, env: Environment): string | undefined {
+  const regions = ["WORMHOLE_LOCATION", "FLY_REGION", "RAILWAY_REPLICA_REGION"];
+  const location = firstOf(flag, env, ...regions)?.trim();
+  if (location === undefined || location === "") return undefined;
+  if (/^[ -~]{1,63}$/.test(location)) return location;
+  throw usage(`a location is at most 63 letters and digits, not ${JSON.stringify(location)}`);
 }
 
 function addLabels(labels: Record<string, string>, pair: string): void {

@@ -174,6 +174,7 @@ async function join(
     run: randomBytes(8).toString("hex"),
     labels: options.labels,
     release: options.release,
+    ...(options.location !== undefined && { location: options.location }),
     ...(options.edge !== undefined && { address: options.edge }),
     clock,
     random,

@@ -4,6 +4,7 @@ import type { Limits } from "../exchange/limits.ts";
 import type { AcmeChallengeConfig } from "./acme-dns.ts";
 import type { BalancingConfig } from "./balancing.ts";
 import type { FleetConfig } from "./fleet.ts";
+import type { LocationConfig } from "./location.ts";
 import type { ExplainConfig, HedgeConfig, RetryConfig } from "./retrying.ts";
 import type { TunnelConfig } from "./tunnel.ts";
 
@@ -50,6 +51,8 @@ export interface ServerConfig {
   /** 0 where `socket` or the SRV records of `host` say it. */
   readonly port: number;
   readonly weight: number;
+  /** Where it runs; undefined for wherever the edge is. */
+  readonly location?: string | undefined;
   /** Where `host`, a name, was found to be: what is connected to instead. */
   readonly address?: string;
   /** The path of a Unix socket. */
@@ -172,7 +175,7 @@ export interface TlsConfig {
   readonly folder: string | undefined;
 }
 
-export interface ResolvedConfig {
+export interface ResolvedConfig extends LocationConfig {
   /** The file it came from, or undefined; relative paths were resolved against its folder. */
   readonly file: string | undefined;
   readonly listen: {
@@ -184,7 +187,6 @@ export interface ResolvedConfig {
   readonly storage: string;
   /** Where `storage` is NATS. */
   readonly fleet?: FleetConfig | undefined;
-  readonly location: string;
   /** Undefined where every host brings its own certificate, or none is served by HTTPS. */
   readonly acme: AcmeConfig | undefined;
   readonly backends: ReadonlyMap<string, BackendConfig>;

@@ -69,7 +69,7 @@ function alternatives([top]: readonly PropertyKey[]): string {
   if (top === "hosts") return "{ backend }, { app } or a Hono app";
   if (top === "storage") return '"file:FOLDER", "nats://host:port" or { nats: { servers } }';
   if (top === "acme") return '{ provider: "rfc2136" }, { provider: "cloudflare" } or { present, remove }';
-  return "a URL or { url, weight }";
+  return "a URL or { url, weight, location }";
 }
 
 /** The fields of the object at a path, found by walking the schema. */

@@ -4,10 +4,11 @@ import type { Http2Limits, Limits } from "../exchange/limits.ts";
 import type { BalancingInput } from "./balancing.ts";
 import type { KeyType } from "./config.ts";
 import type { NatsStorageInput } from "./fleet.ts";
+import type { LocationInput } from "./location.ts";
 import type { ExplainInput, RetryingInput } from "./retrying.ts";
 import type { TunnelInput } from "./tunnel.ts";
 
-export interface EdgeConfig {
+export interface EdgeConfig extends LocationInput {
   /** For editors: where the output of `skerry config schema` lies. Not read. */
   $schema?: string;
   /** Where the edge listens, each as "host:port". Port 0 asks the system for a free one. */
@@ -19,8 +20,6 @@ export interface EdgeConfig {
   storage?: string | NatsStorageInput;
   /** The file with the fleet key, where storage is NATS. @default SKERRY_FLEET_KEY in the environment */
   fleetKey?: string;
-  /** Where this edge runs, for logs and metrics. @default the machine's name */
-  location?: string;
   /** Who issues certificates for hosts without `tls`. */
   acme?: AcmeInput;
   /** Named groups of servers. */
@@ -180,6 +179,8 @@ export interface ServerInput {
   url: string;
   /** Share of the requests relative to the other servers, from 1 to 1000. @default 1 */
   weight?: number;
+  /** Where it runs: edges of other locations send it only what their own servers cannot take. @default wherever the edge is */
+  location?: string;
 }
 
 export interface BackendTlsInput {

@@ -1,6 +1,5 @@
 /** From what a person wrote to what the edge runs on: every default filled in, every path absolute, every value checked. */
 import { readFileSync } from "node:fs";
-import { hostname } from "node:os";
 import { resolve as resolvePath } from "node:path";
 import { fileURLToPath } from "node:url";
 import { EdgeError } from "../errors.ts";
@@ -20,6 +19,7 @@ import { parseShape } from "./explain.ts";
 import { fillHost, fillOnDemand, fillTls } from "./fill-host.ts";
 import { fillFleet, fleetUrl } from "./fleet.ts";
 import type { AcmeInput } from "./input.ts";
+import { fillLocation } from "./location.ts";
 import { formatProblem, type Problem } from "./problems.ts";
 import { fillExplain, fillRetrying } from "./retrying.ts";
 import { DEFAULT_DIRECTORY, isApp, type ParsedBackend, type ParsedConfig } from "./schema.ts";
@@ -102,7 +102,7 @@ function fill(config: ParsedConfig, options: ResolveOptions, files: PemReader): 
     listen,
     storage: fleet ? fleetUrl(fleet) : absoluteStorage(config.storage as string | undefined, files),
     fleet,
-    location: config.location ?? (hostname() || "local"),
+    ...fillLocation(config, process.env),
     acme: options.certificates === "local" ? undefined : fillAcme(config, files),
     backends: new Map(
       Object.entries(config.backends ?? {}).map(([name, backend]) => [
@@ -203,9 +203,18 @@ function fillBackendTls(
   };
 }
 
-function fillServer(server: Omit<ServerConfig, "weight">, weight: number, files: PemReader): ServerConfig {
+function fillServer(
+  server: Omit<ServerConfig, "weight">,
+  { weight = 1, location }: { weight?: number; location?: string },
+  files: PemReader,
+): ServerConfig {
   const { socket } = server;
-  return { ...server, ...(socket !== undefined && { socket: files.absolute(socket) }), weight };
+  return {
+    ...server,
+    ...(socket !== undefined && { socket: files.absolute(socket) }),
+    weight,
+    ...(location !== undefined && { location }),
+  };
 }
 
 function fillBackend(name: string, backend: ParsedBackend, files: PemReader): BackendConfig {
@@ -213,7 +222,7 @@ function fillBackend(name: string, backend: ParsedBackend, files: PemReader): Ba
   return {
     name,
     servers: (backend.servers ?? []).map((server) =>
-      "url" in server ? fillServer(server.url, server.weight ?? 1, files) : fillServer(server, 1, files),
+      "url" in server ? fillServer(server.url, server, files) : fillServer(server, {}, files),
     ),
     tls: fillBackendTls(name, backend, files),
     health: health && {

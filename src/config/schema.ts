@@ -36,6 +36,7 @@ import type {
   TlsInput,
   TsigKeyInput,
 } from "./input.ts";
+import { locationName, locationShape } from "./location.ts";
 import {
   type Parsed,
   parseAddress,
@@ -146,6 +147,7 @@ const server = z.union([
   z.strictObject({
     url: text(parseServer),
     weight: whole(1, 1000).optional(),
+    location: locationName.optional(),
   } satisfies Shape<ServerInput>),
 ]);
 
@@ -315,7 +317,7 @@ const config = z.strictObject({
   listen: listen.optional(),
   storage: z.union([text(parseStorage), natsStorage]).optional(),
   fleetKey: z.string().min(1).optional(),
-  location: z.string().min(1).max(63).optional(),
+  ...locationShape,
   acme: acme.optional(),
   backends: z.record(text(parseBackendName), backend).optional(),
   dns: dns.optional(),
@@ -345,7 +347,10 @@ export interface ParsedConfig extends Omit<EdgeConfig, "listen" | "backends" | "
 
 export interface ParsedBackend extends Omit<BackendInput, "servers" | "health"> {
   readonly health?: Omit<HealthInput, "status"> & { readonly status?: readonly StatusRange[] };
-  readonly servers?: readonly (ParsedServer | { readonly url: ParsedServer; readonly weight?: number })[];
+  readonly servers?: readonly (
+    | ParsedServer
+    | { readonly url: ParsedServer; readonly weight?: number; readonly location?: string }
+  )[];
 }
 
 /** The part of the config without code, for editors. */

@@ -33,12 +33,18 @@ export interface CertificateView {
 
 export interface BackendView {
   readonly name: string;
+  /** Servers in the config; none where only wormholes join. */
+  readonly configured: number;
   readonly servers: readonly ServerView[];
 }
 
 export interface ServerView {
   readonly id: string;
+  /** Where it runs, where somebody said it. */
+  readonly location?: string;
   readonly state: "available" | "ejected" | "probing" | "unhealthy";
+  /** How its last requests failed; the last server of a backend is "available" all the same. */
+  readonly failing?: "unreachable" | "broken";
   readonly inFlight: number;
   readonly latencyMs: number | undefined;
   readonly weight: number;

@@ -16,6 +16,8 @@ export interface BackendsOptions {
   readonly random: Random;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** Where the edge is, where somebody said it. */
+  readonly location?: string | undefined;
   /** How a fixed server is reached. */
   transport(server: ServerConfig, backend: BackendConfig): Transport;
   /** How a server's health is asked. */
@@ -117,8 +119,21 @@ export function createBackends(options: BackendsOptions): Backends {
     },
   );
 
+  const spills = metrics.counter(
+    "skerry_upstream_spilled_total",
+    "Attempts sent to another location than the edge's, by where and why.",
+    ["backend", "location", "reason"],
+  );
+
   const start = (config: BackendConfig): Running => {
-    const pool = createPool(config.name, { clock, random, lag, balancing: config.balancing });
+    const pool = createPool(config.name, {
+      clock,
+      random,
+      lag,
+      balancing: config.balancing,
+      location: options.location,
+      spilled: (location, reason) => spills.inc({ backend: config.name, location, reason }),
+    });
     pool.watch((event) => {
       const { id } = event.server;
       const fields = { backend: config.name, server: id };
@@ -158,6 +173,7 @@ export function createBackends(options: BackendsOptions): Backends {
       [...backend.fixed.values()].map(({ server }) => ({
         id: server.id,
         weight: server.weight,
+        location: server.location,
         transport: () => options.transport(server, config),
       })),
     );

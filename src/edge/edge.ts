@@ -20,8 +20,8 @@ import { reachAnswer } from "../tls/reach.ts";
 import { createResolver } from "../tls/resolver.ts";
 import { version } from "../version.ts";
 import { openAdmin } from "./admin-listener.ts";
-import type { AdminSource, BackendView } from "./admin-source.ts";
-import type { Backend } from "./backends.ts";
+import type { AdminSource } from "./admin-source.ts";
+import { backendView } from "./backend-view.ts";
 import { createCertificates } from "./certificates.ts";
 import { createConnections } from "./connections.ts";
 import { createExplaining } from "./explain.ts";
@@ -29,6 +29,7 @@ import { createHandler } from "./handler.ts";
 import { withHsts } from "./hsts.ts";
 import { createIssuing } from "./issuing.ts";
 import { openPlainListener } from "./listeners.ts";
+import { withLocation } from "./location-header.ts";
 import { permitFirst } from "./on-demand.ts";
 import { answerChallenge, createPlainHandler } from "./plain.ts";
 import { createProxying, proxyHandler } from "./proxying.ts";
@@ -104,7 +105,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
   const issuer = options.issuer ?? issuers;
   const certificates = createCertificates(config, { storage, issuer, resolver, clock, random, log, metrics });
   const { onDemand } = certificates;
-  const proxying = createProxying({ clock, random, log, metrics });
+  const proxying = createProxying({ clock, random, log, metrics, via: config.via, location: config.place });
   const resolved = proxying.backends.update(config.backends, config.dns);
 
   const offences = metrics.counter(
@@ -150,15 +151,17 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
         return handler satisfies never;
     }
   };
-  const routeOf = ({ name, handler, hsts, clientAuth }: HostConfig): Route => ({
+  const routeOf = ({ name, handler, hsts, clientAuth }: HostConfig, told: (app: App) => App): Route => ({
     host: name,
-    app: withHsts(appOf(handler, name), hsts),
+    app: told(withHsts(appOf(handler, name), hsts)),
     clientAuth: clientAuth && (clientAuth.required ? "required" : "optional"),
   });
-  const tableOf = ({ hosts, onDemand: others }: ResolvedConfig): RouteTable => {
-    const app = others && withHsts(appOf(others.handler, "hosts on demand"), others.hsts);
-    return createRouteTable([...hosts.values()].map(routeOf), (host) =>
-      app && onDemand?.has(host) ? { host, app, label: "on-demand" } : undefined,
+  const tableOf = ({ hosts, onDemand: others, location, locationHeader }: ResolvedConfig): RouteTable => {
+    const told = (inner: App): App => withLocation(inner, locationHeader ? location : undefined);
+    const app = others && told(withHsts(appOf(others.handler, "hosts on demand"), others.hsts));
+    return createRouteTable(
+      [...hosts.values()].map((host) => routeOf(host, told)),
+      (host) => (app && onDemand?.has(host) ? { host, app, label: "on-demand" } : undefined),
     );
   };
   let routes = tableOf(config);
@@ -339,24 +342,13 @@ function asksClients({ hosts }: ResolvedConfig): boolean {
   return [...hosts.values()].some(({ clientAuth }) => clientAuth !== undefined);
 }
 
-function backendView({ pool }: Backend): BackendView {
-  const servers = pool.members().map(({ id, state, inFlight, latencyMs, weight }) => ({
-    id,
-    state,
-    inFlight,
-    latencyMs,
-    weight,
-  }));
-  return { name: pool.name, servers };
-}
-
 /** Sockets, folders and accounts are opened once; changing them needs a new process. */
 function refuseChange(before: ResolvedConfig, after: ResolvedConfig): void {
   if ((before.onDemand === undefined) !== (after.onDemand === undefined))
     throw new EdgeError("CONFIG_INVALID", "onDemand: takes a restart; the running config is kept", {
       source: "operator",
     });
-  const fixed = ["listen", "storage", "fleet", "location", "acme", "tls"] as const;
+  const fixed = ["listen", "storage", "fleet", "location", "via", "acme", "tls"] as const;
   for (const field of fixed) {
     if (JSON.stringify(before[field]) === JSON.stringify(after[field])) continue;
     throw new EdgeError("CONFIG_INVALID", `${field}: a change takes a restart; the running config is kept`, {

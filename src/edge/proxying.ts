@@ -24,6 +24,10 @@ export function createProxying(parts: {
   readonly random: Random;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** @default "skerry" */
+  readonly via?: string;
+  /** Where the edge is, where somebody said it. */
+  readonly location?: string | undefined;
 }): Proxying {
   const forward = createForwarder(parts);
   const backends = createBackends({

@@ -1,6 +1,6 @@
 /** How one request found its server, for those who ask why. Kept only where the config has `explain`. */
 
-/** A server that was weighed against another one. */
+/** A server that was looked at before one was picked. */
 export interface WeighedServer {
   readonly server: string;
   /** Estimated time to a response head, in milliseconds; that of the pool where it has answered too little, 0 unknown. */
@@ -22,7 +22,14 @@ export type AttemptReason = "first" | "failed" | "status" | "hedge";
 /** One time that the request was sent. Times are milliseconds since its head was complete. */
 export interface AttemptTrace {
   readonly reason: AttemptReason;
-  /** The two that were drawn; none where there was no choice: one server, a probe, a policy that does not compare. */
+  /** Where it was sent, where servers are in several locations, and why there. */
+  readonly location?: string;
+  /** "local", or "spill: " and why: the local ones are `unhealthy`, `full` or `loaded`, were `tried` before, or are none. */
+  readonly place?: string;
+  /**
+   * What the policy looked at: for "p2c" the two that were drawn, for the others the one whose turn it was, or those on the
+   * ring up to one with room. None where there was no choice: one server, or a probe.
+   */
   readonly candidates: WeighedServer[];
   readonly server: string;
   /** The server's state when it was picked. */

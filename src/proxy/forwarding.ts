@@ -13,11 +13,12 @@ import { lazyResponse } from "../exchange/web-response.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { isIdempotent, retryKind } from "../upstream/retry.ts";
 import type { Lease, Server } from "../upstream/server.ts";
+import type { PickSink } from "../upstream/sink.ts";
 import type { PoolFacts } from "./facts.ts";
 import { clientHead, requestHeaders, responseHeaders } from "./headers.ts";
 import { type Hedge, type HedgeOwner, Hedging } from "./hedge.ts";
 import { LeasedBody } from "./leased-body.ts";
-import { outcomeOf } from "./outcome.ts";
+import { noRoom, outcomeOf } from "./outcome.ts";
 import { ReplayBody } from "./replay.ts";
 import { retryAfterMs } from "./retry-after.ts";
 import { Recorder } from "./trace.ts";
@@ -141,31 +142,28 @@ export class Forwarding implements UpstreamRequest, ResponseHandler, HedgeOwner 
     const lease = this.pick(undefined, repeatable, key);
     if (lease) this.send(lease, "first");
     else {
-      this.leave = pool.waitForLease((later) => this.waited(later), undefined, repeatable, key);
-      if (!this.leave) this.fail(this.noRoom());
+      this.leave = pool.waitForLease((later) => this.waited(later), undefined, repeatable, key, this.sink);
+      if (!this.leave) this.fail(noRoom(this.pool));
     }
   }
 
   private pick(tried: readonly Server[] | undefined, repeatable: boolean, key?: string): Lease | undefined {
-    return this.pool.lease(tried, repeatable, key, this.recorder?.weigh());
+    return this.pool.lease(tried, repeatable, key, this.sink);
+  }
+
+  /** Hears of the next pick. */
+  private get sink(): PickSink | undefined {
+    return this.recorder?.weigh();
   }
 
   /** The wait for a server with room is over: there is one, or it was in vain, and `error` is what remains to be said. */
   private waited(lease: Lease | undefined, error?: EdgeError): void {
     this.leave = undefined;
-    if (!lease) this.fail(error ?? this.noRoom());
+    if (!lease) this.fail(error ?? noRoom(this.pool));
     else {
       if (error) this.facts.count.retried();
       this.send(lease, error ? "failed" : "first");
     }
-  }
-
-  private noRoom(): EdgeError {
-    const { name } = this.pool;
-    const facts = { source: "upstream", status: 503 } as const;
-    return this.pool.members().length === 0
-      ? new EdgeError("NO_SERVER", `backend "${name}" has no server`, facts)
-      : new EdgeError("UPSTREAM_BUSY", `every server of backend "${name}" is full`, facts);
   }
 
   private send(lease: Lease, reason: AttemptReason): void {
@@ -282,8 +280,8 @@ export class Forwarding implements UpstreamRequest, ResponseHandler, HedgeOwner 
     const same = again ? this.pick(undefined, false) : undefined;
     if (same) return same;
     const waited = (lease: Lease | undefined): void => this.waited(lease, error);
-    this.leave = pool.waitForLease(waited, this.tried, false);
-    if (again) this.leave ??= pool.waitForLease(waited, undefined, false);
+    this.leave = pool.waitForLease(waited, this.tried, false, undefined, this.sink);
+    if (again) this.leave ??= pool.waitForLease(waited, undefined, false, undefined, this.sink);
     return undefined;
   }
 

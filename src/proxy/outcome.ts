@@ -1,6 +1,7 @@
 /** What an error tells of the server that it happened with. */
-import type { EdgeError } from "../errors.ts";
+import { EdgeError } from "../errors.ts";
 import type { Outcome } from "../upstream/ejection.ts";
+import type { Pool } from "../upstream/pool.ts";
 
 export function outcomeOf(error: EdgeError): Outcome {
   switch (error.code) {
@@ -16,4 +17,13 @@ export function outcomeOf(error: EdgeError): Outcome {
       // The client's doing, or ours.
       return "abandoned";
   }
+}
+
+/** Why nobody took a request. */
+export function noRoom(pool: Pool): EdgeError {
+  const { name } = pool;
+  const facts = { source: "upstream", status: 503 } as const;
+  return pool.members().length === 0
+    ? new EdgeError("NO_SERVER", `backend "${name}" has no server`, facts)
+    : new EdgeError("UPSTREAM_BUSY", `every server of backend "${name}" is full`, facts);
 }

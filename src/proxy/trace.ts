@@ -1,17 +1,23 @@
 /** Writes down how a request found its server, where somebody asked for it. */
 import type { Clock } from "../clock.ts";
 import type { AttemptReason, AttemptTrace, RequestTrace, WeighedServer } from "../exchange/trace.ts";
-import type { PickSink } from "../upstream/policy.ts";
+import type { PlaceReason } from "../upstream/locations.ts";
 import type { Server } from "../upstream/server.ts";
+import type { PickSink } from "../upstream/sink.ts";
 
 export type AttemptResult = Pick<AttemptTrace, "status" | "code" | "used">;
 
 /** Hears of one pick. */
 class Weighing implements PickSink {
   readonly candidates: WeighedServer[] = [];
+  place: { location?: string; place: PlaceReason } | undefined;
 
   weighed(server: string, latencyMs: number, inFlight: number, weight: number, load: number): void {
     this.candidates.push({ server, latencyMs: tenth(latencyMs), inFlight, weight, load: tenth(load) });
+  }
+
+  placed(location: string | undefined, place: PlaceReason): void {
+    this.place = { ...(location !== undefined && { location }), place };
   }
 }
 
@@ -42,9 +48,9 @@ export class Recorder {
   }
 
   sent({ id, state }: Server, reason: AttemptReason): AttemptTrace {
-    const candidates = this.weighing?.candidates ?? [];
+    const { candidates = [], place } = this.weighing ?? {};
     this.weighing = undefined;
-    const note: AttemptTrace = { reason, candidates, server: id, state, sentMs: this.elapsed() };
+    const note: AttemptTrace = { reason, ...place, candidates, server: id, state, sentMs: this.elapsed() };
     this.trace.attempts.push(note);
     return note;
   }

@@ -36,6 +36,8 @@ export interface AgentOptions {
   /** Random; another for each process. */
   readonly run: string;
   readonly labels?: Readonly<Record<string, string>>;
+  /** Where the container runs: edges there prefer it. */
+  readonly location?: string;
   readonly release?: Release;
   /** In place of the token's address. */
   readonly address?: string;
@@ -102,6 +104,7 @@ export function createAgent(options: AgentOptions): Agent {
     ),
     app: options.app,
     labels: options.labels ?? {},
+    ...(options.location !== undefined && { location: options.location }),
     release: options.release ?? {},
     version: options.version,
     healthy,

@@ -51,6 +51,8 @@ export interface WormholeView {
   readonly token: string;
   readonly app: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** Where it runs, where it said so. */
+  readonly location?: string;
   readonly release: Release;
   readonly version: string;
   readonly connections: number;
@@ -201,6 +203,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       token,
       connections: instance.sessions.size,
       labels: hello.labels,
+      ...(hello.location !== undefined && { location: hello.location }),
       ...hello.release,
     });
   };
@@ -318,6 +321,7 @@ export function createGateway(options: GatewayOptions): Gateway {
           token,
           app: instance.hello.app,
           labels: instance.hello.labels,
+          ...(instance.hello.location !== undefined && { location: instance.hello.location }),
           release: instance.hello.release,
           version: instance.hello.version,
           connections: instance.sessions.size,

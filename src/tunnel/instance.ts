@@ -66,7 +66,11 @@ export class Instance {
     before?.destroy("the agent connected again");
     this.heed();
     if (this.#server !== undefined || this.draining) return;
-    this.#server = this.pool.add({ id: this.id, transport: this.#unanswered });
+    this.#server = this.pool.add({
+      id: this.id,
+      transport: this.#unanswered,
+      ...(this.hello.location !== undefined && { location: this.hello.location }),
+    });
     this.#mark();
   }
 

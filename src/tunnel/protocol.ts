@@ -39,6 +39,8 @@ export interface Hello {
   /** Names the server in logs. */
   readonly app: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** Where the container runs. */
+  readonly location?: string;
   readonly release: Release;
   /** Of the agent. */
   readonly version: string;
@@ -111,6 +113,7 @@ export function parseHello(fields: Fields): Hello | undefined {
   const { proto, features, slot } = fields;
   const instance = text(fields.instance, 64);
   const release = labelsOf(fields.release);
+  const location = text(fields.location, 63).trim();
   if (typeof proto !== "number" || typeof fields.token !== "string") return undefined;
   if (!/^[\w.-]{8,64}$/.test(instance)) return undefined;
   return {
@@ -124,6 +127,7 @@ export function parseHello(fields: Fields): Hello | undefined {
     joined: Array.isArray(fields.joined) ? fields.joined.slice(0, 256).map((each) => text(each, 64)) : [],
     app: text(fields.app, 64),
     labels: labelsOf(fields.labels),
+    ...(location !== "" && { location }),
     release: {
       ...(release.sha !== undefined && { sha: release.sha }),
       ...(release.branch !== undefined && { branch: release.branch }),

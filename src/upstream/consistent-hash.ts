@@ -8,6 +8,7 @@ import { hash32 } from "./hash.ts";
 import type { Member } from "./member.ts";
 import type { TwoChoices } from "./p2c.ts";
 import type { Policy, PoolFacts } from "./policy.ts";
+import { type PickSink, tell } from "./sink.ts";
 
 /** A server takes at most so many times its share of what is in flight. */
 export const BOUND = 1.25;
@@ -44,16 +45,29 @@ export class ConsistentHash implements Policy {
     this.build();
   }
 
+  get sink(): PickSink | undefined {
+    return this.fallback.sink;
+  }
+
+  set sink(sink: PickSink | undefined) {
+    this.fallback.sink = sink;
+  }
+
   pick(now: number, key: string | undefined): Member | undefined {
     const n = this.hashes.length;
     if (key === undefined || n === 0) return this.fallback.pick(now);
-    const { from, all, owners } = this;
+    const { from, all, owners, sink } = this;
+    const told = sink && new Set<Member>();
     const share = (BOUND * (this.facts.inFlight + 1)) / this.totalWeight;
     let at = this.after(hash32(key));
     for (let steps = Math.min(n, WALK); steps > 0; steps--) {
       if (at === n) at = 0;
       const member = all[owners[at++]!]!;
       if (member.at < 0 || from.weight(member.at) === 0) continue;
+      if (sink && told && !told.has(member)) {
+        told.add(member);
+        tell(sink, member, now, this.facts.usual);
+      }
       if (member.busy + 1 <= Math.max(FLOOR, Math.ceil(share * member.weight))) return member;
     }
     return this.fallback.pick(now);

@@ -53,7 +53,8 @@ export class Ejection {
   private waitMs = FIRST_PROBE_MS;
 
   /** Counts a failure; true when it is time to eject. */
-  fail(): boolean {
+  fail(outcome: Outcome): boolean {
+    this.unreachable = outcome === "unreachable";
     this.failures++;
     return this.failures >= FAILURES_TO_EJECT;
   }

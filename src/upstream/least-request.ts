@@ -3,9 +3,11 @@ import type { Random } from "../clock.ts";
 import { type Candidates, candidates } from "./balancer.ts";
 import { IndexedHeap } from "./heap.ts";
 import type { Member } from "./member.ts";
-import type { Policy } from "./policy.ts";
+import type { Policy, PoolFacts } from "./policy.ts";
+import { type PickSink, tell } from "./sink.ts";
 
 export class LeastRequest implements Policy {
+  private readonly facts: PoolFacts;
   private readonly random: Random;
   private from: Candidates<Member> = candidates<Member>([], () => 1);
   private heap: IndexedHeap = new IndexedHeap(0);
@@ -13,7 +15,10 @@ export class LeastRequest implements Policy {
   /** The turn of the last one picked: nobody's next one is before it. */
   private turn = 0;
 
-  constructor(random: Random) {
+  sink: PickSink | undefined = undefined;
+
+  constructor(facts: PoolFacts, random: Random) {
+    this.facts = facts;
     this.random = random;
   }
 
@@ -31,10 +36,11 @@ export class LeastRequest implements Policy {
     });
   }
 
-  pick(): Member | undefined {
+  pick(now: number): Member | undefined {
     const at = this.heap.top;
     if (at < 0) return undefined;
     const member = this.from.list[at]!;
+    if (this.sink) tell(this.sink, member, now, this.facts.usual);
     this.turn = Math.max(this.turn, this.heap.turn(at));
     this.heap.set(at, this.heap.key(at), this.turn + 1 / member.share);
     return member;

@@ -1,16 +1,23 @@
 /** The pool itself: who is a member, who may be picked, and what leases tell of them. */
-import type { Clock, Random } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 import type { BalancingConfig } from "../config/balancing.ts";
-import type { Transport } from "../exchange/dispatch.ts";
 import { type Candidates, candidates } from "./balancer.ts";
+import { Choice } from "./choice.ts";
 import { mayEject, type Outcome } from "./ejection.ts";
 import { type KeyReader, keyReader } from "./hash-key.ts";
 import type { LagMonitor } from "./lag.ts";
-import { checkedWeight, type Judge, Member, type MemberPool, ServerLease } from "./member.ts";
-import { IDLE_TIE_MS, TwoChoices } from "./p2c.ts";
-import { createPolicy, type PickSink, type Policy } from "./policy.ts";
+import {
+  checkedWeight,
+  type Judge,
+  Member,
+  type MemberPool,
+  type MemberSpec,
+  ServerLease,
+} from "./member.ts";
+import { IDLE_TIE_MS } from "./p2c.ts";
 import type { Pool, PoolEvent, PoolOptions } from "./pool.ts";
 import type { Lease, Server, ServerSpec } from "./server.ts";
+import type { PickSink } from "./sink.ts";
 import { stepMs, warmth } from "./slow-start.ts";
 import { UsualLatency } from "./usual.ts";
 import { type Place, WaitingLine } from "./waiting.ts";
@@ -23,12 +30,9 @@ const LONGEST_HOLD_MS = 30_000;
 export class LivePool implements Pool, MemberPool {
   readonly name: string;
   readonly clock: Clock;
-  private readonly random: Random;
   private readonly lag: LagMonitor | undefined;
   private balancing: BalancingConfig;
-  private policy: Policy;
-  /** For attempts after the first, whatever the policy. */
-  private readonly again: TwoChoices;
+  private readonly choice: Choice;
   private all: readonly Member[] = [];
   private readonly byId = new Map<string, Member>();
   private ready: Candidates<Member> = candidates<Member>([], weightOf);
@@ -48,12 +52,10 @@ export class LivePool implements Pool, MemberPool {
   constructor(name: string, options: PoolOptions, balancing: BalancingConfig) {
     this.name = name;
     this.clock = options.clock;
-    this.random = options.random;
     this.lag = options.lag;
     this.line = new WaitingLine(options.clock);
     this.balancing = balancing;
-    this.policy = createPolicy(balancing.balance, this, this.random);
-    this.again = new TwoChoices(this, this.random);
+    this.choice = new Choice(this, balancing.balance, options);
     this.configure(balancing);
   }
 
@@ -79,17 +81,16 @@ export class LivePool implements Pool, MemberPool {
 
   configure(balancing: BalancingConfig): void {
     const { balance } = balancing;
-    if (JSON.stringify(balance) !== JSON.stringify(this.balancing.balance))
-      this.policy = createPolicy(balance, this, this.random);
+    this.choice.configure(balance);
     this.balancing = balancing;
     this.keyOf = typeof balance === "object" ? keyReader(balance.consistentHash) : undefined;
     this.refresh();
   }
 
-  add(server: { id: string; transport: Transport; weight?: number }): Server {
+  add(server: MemberSpec & { weight?: number }): Server {
     const weight = checkedWeight(server);
     this.remove(server.id);
-    const member = new Member(this, server.id, server.transport, weight, false);
+    const member = new Member(this, server, weight, false);
     this.change([member], []);
     return member;
   }
@@ -108,8 +109,8 @@ export class LivePool implements Pool, MemberPool {
     for (const spec of wanted.values()) {
       const weight = checkedWeight(spec);
       const known = this.byId.get(spec.id);
-      if (known) known.weight = weight;
-      else come.push(new Member(this, spec.id, spec.transport(), weight, true));
+      if (known) Object.assign(known, { weight, location: spec.location });
+      else come.push(new Member(this, { ...spec, transport: spec.transport() }, weight, true));
     }
     this.change(come, gone);
     return gone;
@@ -119,12 +120,7 @@ export class LivePool implements Pool, MemberPool {
     const restricted = tried !== undefined && tried.length > 0;
     // Nobody overtakes those who wait, but for attempts after the first: they have been let in before.
     if (!restricted && this.line.open > 0) return undefined;
-    if (sink === undefined) return this.take(restricted ? tried : undefined, repeatable, key);
-    const by = restricted ? this.again : this.policy;
-    by.sink = sink;
-    const lease = this.take(restricted ? tried : undefined, repeatable, key);
-    by.sink = undefined;
-    return lease;
+    return this.take(restricted ? tried : undefined, repeatable, key, sink);
   }
 
   waitForLease(
@@ -132,13 +128,14 @@ export class LivePool implements Pool, MemberPool {
     tried?: readonly Server[],
     repeatable = true,
     key?: string,
+    sink?: PickSink,
   ): (() => void) | undefined {
     const { queue } = this.balancing;
     if (this.line.size >= queue.max) return undefined;
     const left = tried === undefined ? this.all.length > 0 : this.all.some((one) => !tried.includes(one));
     if (!left) return undefined;
     const restricted = tried !== undefined && tried.length > 0;
-    const waiter = { done, tried: restricted ? tried : undefined, repeatable, key };
+    const waiter = { done, tried: restricted ? tried : undefined, repeatable, key, sink };
     const place = this.line.add(waiter, queue.timeoutMs);
     return () => this.line.remove(place);
   }
@@ -160,7 +157,7 @@ export class LivePool implements Pool, MemberPool {
     const member = this.byId.get(id);
     if (!member) return;
     member.elsewhere = Math.max(0, inFlight - member.inFlight);
-    this.policy.moved?.(member);
+    this.choice.moved(member);
   }
 
   watch(listener: (event: PoolEvent) => void): () => void {
@@ -188,7 +185,7 @@ export class LivePool implements Pool, MemberPool {
 
   upgraded(member: Member): void {
     member.streams++;
-    this.policy.moved?.(member);
+    this.choice.moved(member);
   }
 
   settled(member: Member, outcome: Outcome, probe: boolean, stream: boolean): void {
@@ -197,7 +194,7 @@ export class LivePool implements Pool, MemberPool {
     if (stream) member.streams--;
     this.inFlight--;
     if (wasFull) this.reweigh(member);
-    else this.policy.moved?.(member);
+    else this.choice.moved(member);
     this.judge(member, outcome, probe);
     if (this.line.size > 0) this.line.serve(this.serveOne, this.noneOpen);
   }
@@ -213,7 +210,7 @@ export class LivePool implements Pool, MemberPool {
       case "broken":
         if (ejection.ejected) {
           if (probe) this.probeEnded(member, outcome);
-        } else if (ejection.fail() && member.at >= 0) this.tryEject(member, outcome);
+        } else if (ejection.fail(outcome) && member.at >= 0) this.tryEject(member, outcome);
         return;
       case "declined":
       case "overtaken":
@@ -229,6 +226,7 @@ export class LivePool implements Pool, MemberPool {
     tried: readonly Server[] | undefined,
     repeatable: boolean,
     key: string | undefined,
+    sink: PickSink | undefined,
   ): Lease | undefined {
     const now = this.clock.now();
     this.latency.learn(now, this.all);
@@ -237,12 +235,14 @@ export class LivePool implements Pool, MemberPool {
       if (due) return this.claim(due, now);
     }
     const picked =
-      tried === undefined ? this.policy.pick(now, key) : this.again.pickFrom(this.untried(tried), now);
+      tried === undefined
+        ? this.choice.pick(now, key, sink)
+        : this.choice.pickFrom(this.untried(tried), now, sink);
     return picked && this.claim(picked, now);
   }
 
-  private readonly serveOne = ({ tried, repeatable, key }: Place): Lease | undefined =>
-    this.take(tried, repeatable, key);
+  private readonly serveOne = ({ tried, repeatable, key, sink }: Place): Lease | undefined =>
+    this.take(tried, repeatable, key, sink);
 
   private readonly noneOpen = (): boolean => this.ready.empty;
 
@@ -257,7 +257,7 @@ export class LivePool implements Pool, MemberPool {
     member.leases++;
     this.inFlight++;
     if (this.isFull(member)) this.reweigh(member);
-    else this.policy.moved?.(member);
+    else this.choice.moved(member);
     return new ServerLease(member, now, probe);
   }
 
@@ -269,7 +269,7 @@ export class LivePool implements Pool, MemberPool {
   private reweigh(member: Member): void {
     if (member.at < 0) return;
     this.ready.set(member.at, this.openWeight(member));
-    this.policy.moved?.(member);
+    this.choice.moved(member);
   }
 
   private readonly openWeight = (member: Member): number => (this.isFull(member) ? 0 : member.share);
@@ -353,7 +353,7 @@ export class LivePool implements Pool, MemberPool {
     this.ready.list.forEach((member, at) => {
       member.at = at;
     });
-    this.policy.prepare(this.ready, all);
+    this.choice.prepare(this.ready, all);
     this.learnNextProbe();
     // Who waits keeps waiting where the last server left: another may be about to take its place.
     if (this.line.size > 0) this.line.serve(this.serveOne, this.noneOpen);

@@ -30,6 +30,15 @@ export class PeakEwma {
     return this.samples >= WARM_UP_SAMPLES;
   }
 
+  /** What was last learnt, without fading, and when. */
+  get last(): number {
+    return this.value;
+  }
+
+  get lastAt(): number {
+    return this.at;
+  }
+
   /** Takes a sample at monotonic time `now`; `rest` is where old samples fade to. */
   observe(latencyMs: number, now: number, rest: number): void {
     if (this.samples < WARM_UP_SAMPLES) {

@@ -1,8 +1,9 @@
 /** A server as its pool keeps it, and the leases on it. */
 import type { Clock } from "../clock.ts";
 import type { Transport } from "../exchange/dispatch.ts";
-import { Ejection, type Outcome } from "./ejection.ts";
+import { Ejection, FAILURES_TO_EJECT, type Outcome } from "./ejection.ts";
 import { PeakEwma } from "./load.ts";
+import type { Area } from "./located.ts";
 import type { Lease, Server, ServerState } from "./server.ts";
 
 /** What an upgraded connection weighs beside a request: enough for many to spread, too little to keep requests away. */
@@ -26,15 +27,25 @@ export interface MemberPool {
   settled(member: Member, outcome: Outcome, probe: boolean, stream: boolean): void;
 }
 
+export interface MemberSpec {
+  readonly id: string;
+  readonly transport: Transport;
+  readonly location?: string | undefined;
+}
+
 export class Member implements Server {
   readonly id: string;
   readonly transport: Transport;
+  location: string | undefined;
   weight: number;
   /** The weight as far as it is warm. */
   share: number;
   readonly fixed: boolean;
   /** The place among the candidates; -1 where it is none. */
   at = -1;
+  /** Its location and the place among the candidates there, where locations count. */
+  area: Area | undefined = undefined;
+  spot = -1;
   /** Since when it warms up; undefined once it is warm. */
   warmingSince: number | undefined;
   inFlight = 0;
@@ -50,10 +61,11 @@ export class Member implements Server {
   readonly ejection: Ejection = new Ejection();
   readonly pool: MemberPool;
 
-  constructor(pool: MemberPool, id: string, transport: Transport, weight: number, fixed: boolean) {
+  constructor(pool: MemberPool, spec: MemberSpec, weight: number, fixed: boolean) {
     this.pool = pool;
-    this.id = id;
-    this.transport = transport;
+    this.id = spec.id;
+    this.transport = spec.transport;
+    this.location = spec.location;
     this.weight = weight;
     this.share = weight;
     this.fixed = fixed;
@@ -87,6 +99,12 @@ export class Member implements Server {
   get state(): ServerState {
     if (this.ejection.ejected) return this.ejection.probing ? "probing" : "ejected";
     return this.healthy ? "available" : "unhealthy";
+  }
+
+  get failing(): "unreachable" | "broken" | undefined {
+    const { failures, unreachable } = this.ejection;
+    if (unreachable && failures > 0) return "unreachable";
+    return failures >= FAILURES_TO_EJECT ? "broken" : undefined;
   }
 
   get latencyMs(): number | undefined {

@@ -6,7 +6,8 @@ import type { Random } from "../clock.ts";
 import { type Candidates, candidates, pickTwo } from "./balancer.ts";
 import { alike } from "./load.ts";
 import type { Member } from "./member.ts";
-import type { PickSink, Policy, PoolFacts } from "./policy.ts";
+import type { Policy, PoolFacts } from "./policy.ts";
+import { type PickSink, tell } from "./sink.ts";
 
 /**
  * Two idle servers whose latencies differ by less than so many milliseconds tie. Nobody waits for the difference, while
@@ -52,8 +53,8 @@ export class TwoChoices implements Policy {
     const latencyFirst = first.load.warm ? first.load.read(now, rest) : usual;
     const latencySecond = second.load.warm ? second.load.read(now, rest) : usual;
     if (this.sink !== undefined) {
-      tell(this.sink, first, latencyFirst);
-      tell(this.sink, second, latencySecond);
+      tell(this.sink, first, now, usual);
+      tell(this.sink, second, now, usual);
     }
     // The first draw, which is in proportion to the weights, is the coin.
     if (idle && Math.abs(latencyFirst - latencySecond) < IDLE_TIE_MS) return false;
@@ -63,8 +64,4 @@ export class TwoChoices implements Policy {
     if (unknown || alike(latencyFirst, latencySecond)) return idle ? false : busySecond < busyFirst;
     return latencySecond * busySecond < latencyFirst * busyFirst;
   };
-}
-
-function tell(sink: PickSink, { id, busy, share }: Member, latencyMs: number): void {
-  sink.weighed(id, latencyMs, busy, share, (latencyMs * (busy + 1)) / share);
 }

@@ -8,6 +8,7 @@ import type { Member } from "./member.ts";
 import { TwoChoices } from "./p2c.ts";
 import { RandomPick } from "./random.ts";
 import { RoundRobin } from "./round-robin.ts";
+import type { PickSink } from "./sink.ts";
 
 /**
  * Implementers MUST pick in O(log n) or better, return only members whose weight in the candidates is not 0 (the others
@@ -21,15 +22,10 @@ export interface Policy {
   prepare(from: Candidates<Member>, all: readonly Member[]): void;
   /** @param key what requests have in common that should meet the same server; undefined where there is nothing */
   pick(now: number, key: string | undefined): Member | undefined;
-  /** Set for one pick, by whoever wants to know of it; a policy that compares nothing leaves it alone. */
-  sink?: PickSink | undefined;
+  /** Set for one pick, by whoever wants to know of it: MUST hear of each server that was looked at. */
+  sink: PickSink | undefined;
   /** Where present, hears of each change of a member's load, and of its weight in the candidates. */
   moved?(member: Member): void;
-}
-
-/** Hears which servers were weighed against each other, before one of them is picked. */
-export interface PickSink {
-  weighed(server: string, latencyMs: number, inFlight: number, weight: number, load: number): void;
 }
 
 /** What policies may know of the pool. */
@@ -45,11 +41,11 @@ export function createPolicy(balance: BalanceConfig, facts: PoolFacts, random: R
     case "p2c":
       return new TwoChoices(facts, random);
     case "roundRobin":
-      return new RoundRobin(random);
+      return new RoundRobin(facts, random);
     case "random":
-      return new RandomPick(random);
+      return new RandomPick(facts, random);
     case "leastRequest":
-      return new LeastRequest(random);
+      return new LeastRequest(facts, random);
     default:
       balance.consistentHash satisfies object;
       return new ConsistentHash(facts, new TwoChoices(facts, random));

@@ -6,9 +6,10 @@ import type { Outcome } from "./ejection.ts";
 import type { KeyReader } from "./hash-key.ts";
 import type { LagMonitor } from "./lag.ts";
 import { LivePool } from "./live-pool.ts";
+import type { SpillReason } from "./locations.ts";
 import type { Judge } from "./member.ts";
-import type { PickSink } from "./policy.ts";
 import type { Lease, Server, ServerSpec } from "./server.ts";
+import type { PickSink } from "./sink.ts";
 
 export type PoolEvent =
   | { readonly kind: "added" | "removed" | "restored" | "unhealthy"; readonly server: Server }
@@ -17,7 +18,7 @@ export type PoolEvent =
 export interface Pool {
   readonly name: string;
   /** Adds a server. One with the same id is replaced. */
-  add(server: { id: string; transport: Transport; weight?: number }): Server;
+  add(server: { id: string; transport: Transport; weight?: number; location?: string }): Server;
   /** Stops picking it at once; its leases go on. Returns it so that the caller may close its transport. */
   remove(id: string): Server | undefined;
   /**
@@ -39,7 +40,7 @@ export interface Pool {
    * unhealthy servers before giving up: an attempt there is better than an error.
    * @param repeatable whether the request could be sent again elsewhere, so that it may try out an ejected server
    * @param key what `keyOf` said of the request
-   * @param sink hears of the two that were weighed
+   * @param sink hears of the servers that were looked at
    */
   lease(tried?: readonly Server[], repeatable?: boolean, key?: string, sink?: PickSink): Lease | undefined;
   /**
@@ -53,6 +54,7 @@ export interface Pool {
     tried?: readonly Server[],
     repeatable?: boolean,
     key?: string,
+    sink?: PickSink,
   ): (() => void) | undefined;
   /**
    * What an active check found or, `by` itself, what the server said: it is well as long as neither says otherwise, and
@@ -72,6 +74,10 @@ export interface PoolOptions {
   readonly random: Random;
   /** Tells when latencies are our own. @default none are */
   readonly lag?: LagMonitor;
+  /** Where the edge is, so that "p2c" prefers servers there. @default unknown, and all are alike */
+  readonly location?: string | undefined;
+  /** Hears of each request that went to another location. */
+  readonly spilled?: ((location: string, reason: SpillReason) => void) | undefined;
   /** @default {@link DEFAULT_BALANCING} */
   readonly balancing?: BalancingConfig;
 }

@@ -2,13 +2,18 @@
 import type { Random } from "../clock.ts";
 import { type Candidates, candidates, pickOne } from "./balancer.ts";
 import type { Member } from "./member.ts";
-import type { Policy } from "./policy.ts";
+import type { Policy, PoolFacts } from "./policy.ts";
+import { type PickSink, tell } from "./sink.ts";
 
 export class RandomPick implements Policy {
+  private readonly facts: PoolFacts;
   private readonly random: Random;
   private from: Candidates<Member> = candidates<Member>([], () => 1);
 
-  constructor(random: Random) {
+  sink: PickSink | undefined = undefined;
+
+  constructor(facts: PoolFacts, random: Random) {
+    this.facts = facts;
     this.random = random;
   }
 
@@ -16,7 +21,9 @@ export class RandomPick implements Policy {
     this.from = from;
   }
 
-  pick(): Member | undefined {
-    return pickOne(this.from, this.random);
+  pick(now: number): Member | undefined {
+    const member = pickOne(this.from, this.random);
+    if (member && this.sink) tell(this.sink, member, now, this.facts.usual);
+    return member;
   }
 }

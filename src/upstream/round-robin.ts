@@ -6,9 +6,11 @@ import type { Random } from "../clock.ts";
 import { type Candidates, candidates } from "./balancer.ts";
 import { IndexedHeap } from "./heap.ts";
 import type { Member } from "./member.ts";
-import type { Policy } from "./policy.ts";
+import type { Policy, PoolFacts } from "./policy.ts";
+import { type PickSink, tell } from "./sink.ts";
 
 export class RoundRobin implements Policy {
+  private readonly facts: PoolFacts;
   private readonly random: Random;
   private from: Candidates<Member> = candidates<Member>([], () => 1);
   private heap: IndexedHeap = new IndexedHeap(0);
@@ -17,7 +19,10 @@ export class RoundRobin implements Policy {
   /** The virtual time: the deadline of the last one picked. */
   private virtual = 0;
 
-  constructor(random: Random) {
+  sink: PickSink | undefined = undefined;
+
+  constructor(facts: PoolFacts, random: Random) {
+    this.facts = facts;
     this.random = random;
   }
 
@@ -33,12 +38,14 @@ export class RoundRobin implements Policy {
     });
   }
 
-  pick(): Member | undefined {
+  pick(now: number): Member | undefined {
     const at = this.heap.top;
     if (at < 0) return undefined;
     this.virtual = this.heap.key(at);
     this.heap.set(at, this.virtual + 1 / this.from.weight(at), 0);
-    return this.from.list[at];
+    const member = this.from.list[at];
+    if (member && this.sink) tell(this.sink, member, now, this.facts.usual);
+    return member;
   }
 
   moved(member: Member): void {

@@ -9,12 +9,16 @@ export interface Server {
   /** Unique in its pool; names it in logs and metrics. */
   readonly id: string;
   readonly transport: Transport;
+  /** Where it runs; undefined where nobody said. */
+  readonly location: string | undefined;
   readonly weight: number;
   /** Leases that are not settled. */
   readonly inFlight: number;
   /** How many of those carry an upgraded connection, such as a WebSocket. */
   readonly streams: number;
   readonly state: ServerState;
+  /** How its last requests failed, whether or not it was ejected for it: the last server of a backend never is. */
+  readonly failing: "unreachable" | "broken" | undefined;
   /** Estimated time to a response head, in milliseconds; undefined until it has answered a few requests. */
   readonly latencyMs: number | undefined;
   /** Requests leased since it was added. */
@@ -26,6 +30,8 @@ export interface ServerSpec {
   readonly id: string;
   /** @default 1 */
   readonly weight?: number;
+  /** @default wherever the edge is */
+  readonly location?: string | undefined;
   /** Called once, when the server joins. */
   readonly transport: () => Transport;
 }

@@ -1,6 +1,7 @@
 /** The line before a backend whose servers are all full: first come, first served, each until its deadline. */
 import type { Clock, Timer } from "../clock.ts";
 import type { Lease, Server } from "./server.ts";
+import type { PickSink } from "./sink.ts";
 
 /** A request in the line. */
 export interface Waiter {
@@ -8,6 +9,8 @@ export interface Waiter {
   readonly tried: readonly Server[] | undefined;
   readonly repeatable: boolean;
   readonly key: string | undefined;
+  /** Hears how its server was picked. */
+  readonly sink: PickSink | undefined;
   /** Called once: with a lease, or without one where the deadline passed. */
   readonly done: (lease: Lease | undefined) => void;
 }

@@ -73,10 +73,15 @@ describe("readyz", () => {
   });
 
   test("is degraded where all servers of a backend are out, and not where one is left", async () => {
-    const backends = (...states: ServerView["state"][]) => [{ name: "web", servers: states.map(server) }];
+    const backends = (...states: ServerView["state"][]) => [
+      { name: "web", configured: 2, servers: states.map(server) },
+    ];
     expect(await readiness({ backends: () => backends("ejected", "unhealthy") })).toEqual({
       status: 200,
-      body: { status: "degraded", problems: ["web: no server is available"] },
+      body: {
+        status: "degraded",
+        problems: ["web: no server is available: 127.0.0.1:1 is ejected, 127.0.0.1:1 is unhealthy"],
+      },
     });
     expect((await readiness({ backends: () => backends("ejected", "available") })).body).toEqual({
       status: "ready",

@@ -104,7 +104,7 @@ export const MALFORMED: [what: string, input: unknown, line: string | RegExp][] 
   [
     "a server that is a number",
     servers(8000),
-    "backends.web.servers[0]: expected a URL or { url, weight }, got 8000",
+    "backends.web.servers[0]: expected a URL or { url, weight, location }, got 8000",
   ],
   [
     "a policy that is none",
