@@ -12,6 +12,7 @@ const LEAVES: readonly string[] = ["errors", "clock", "log", "metrics", "runtime
 /** Folder → what it may import besides itself and, where not said otherwise, the leaves. */
 const MAY: Readonly<Record<string, readonly string[]>> = {
   storage: [],
+  fleet: ["storage"],
   exchange: [],
   upstream: ["exchange"],
   middleware: ["exchange"],
@@ -28,13 +29,14 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
     "http2",
     "tls",
     "storage",
+    "fleet",
     "upstream",
     "proxy",
     "middleware",
     "tunnel",
   ],
-  admin: ["config", "edge", "exchange", "upstream", "tls", "storage", "tunnel"],
-  cli: ["config", "edge", "admin", "exchange", "storage", "tls", "upstream", "tunnel", "index"],
+  admin: ["config", "edge", "exchange", "fleet", "upstream", "tls", "storage", "tunnel"],
+  cli: ["config", "edge", "admin", "exchange", "fleet", "storage", "tls", "upstream", "tunnel", "index"],
 };
 
 /** Folder → whose types it may name besides, as `import type`: nothing of it is loaded. */

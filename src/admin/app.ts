@@ -1,8 +1,9 @@
 /** The admin API: is it alive, is it ready, what does it count, what does it hold. Bound to loopback by default. */
 import { Hono } from "hono";
 import type { AdminSource } from "../edge/admin-source.ts";
+import { degradations } from "../edge/readiness.ts";
 import { certificateRoutes } from "./certificates.ts";
-import { degradations } from "./readiness.ts";
+import { fleetRoutes } from "./fleet.ts";
 import { requestRoutes } from "./requests.ts";
 
 /**
@@ -10,6 +11,7 @@ import { requestRoutes } from "./requests.ts";
  * - `GET /readyz`: 200 when it takes traffic (`ready`, or `degraded` with the reasons), 503 while starting or draining.
  * - `GET /metrics`: Prometheus text.
  * - `GET /certificates`, `GET /backends`, `GET /wormholes`: JSON.
+ * - `GET /edges`, `GET /agents`, `GET /certificates/HOST`: see `fleet.ts`.
  * - `GET /requests`, `GET /requests/ID`: see `requests.ts`.
  * - `POST /certificates/HOST/…`: see `certificates.ts`.
  */
@@ -29,6 +31,7 @@ export function createAdminApp(source: AdminSource): Hono {
   if (source.actions) app.route("/certificates", certificateRoutes(source.actions));
   app.get("/backends", (c) => c.json({ backends: source.backends() }));
   app.get("/wormholes", (c) => c.json({ wormholes: source.wormholes?.() ?? [] }));
+  app.route("/", fleetRoutes(source));
   app.route(
     "/requests",
     requestRoutes(() => source.requests?.()),

@@ -47,6 +47,7 @@ export async function withEdge<T>(
   };
   const edge = await startEdge(alone, {
     admin: createAdminApp,
+    announces: false,
     // The command says itself what came of it.
     log: createLog({ level: "error", write: (line) => void process.stderr.write(line) }),
   });

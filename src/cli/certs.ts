@@ -6,6 +6,7 @@ import { loadConfig } from "../config/load.ts";
 import { parseHostName } from "../config/parse.ts";
 import { openStorage } from "../edge/storage.ts";
 import { EdgeError } from "../errors.ts";
+import { type LiveView, liveView } from "../fleet/view.ts";
 import { createLog, type Log } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Bundle } from "../tls/bundle.ts";
@@ -14,6 +15,7 @@ import { type CertificateRow, createInventory, type Inventory } from "../tls/inv
 import { REVOCATION_REASONS } from "../tls/revocation.ts";
 import { runningEdge, withEdge } from "./certs-edge.ts";
 import { exportPem, exportPkcs12, importPair, readPassword } from "./certs-files.ts";
+import { readFleet } from "./presence.ts";
 
 interface Common {
   config?: string;
@@ -21,7 +23,11 @@ interface Common {
 }
 
 /** A row with what the running edge knows besides; null without one. */
-type LiveRow = CertificateRow & { readonly live: Record<string, unknown> | null };
+type LiveRow = CertificateRow & {
+  readonly live: Record<string, unknown> | null;
+  /** On how many edges of the fleet it is live; only where one host is asked for. */
+  readonly fleet?: LiveView;
+};
 
 export function addCerts(program: Command): void {
   const certs = program
@@ -56,7 +62,7 @@ export function addCerts(program: Command): void {
         // One that was taken out of the config may still be stored.
         if (row.state === "missing" && !(await inventory.hosts()).includes(known))
           throw usage(`${known} is not a host of this config; "skerry certs list" shows them`);
-        return live(config, [row]);
+        return withFleet(config, await live(config, [row]), known);
       });
       say(options.json ? JSON.stringify(row, undefined, 2) : details(row!));
     });
@@ -149,6 +155,20 @@ async function live(config: ResolvedConfig, rows: readonly CertificateRow[]): Pr
   return rows.map((row) => ({ ...row, live: known.get(row.host) ?? null }));
 }
 
+/** As the running edge knows; without one, as storage says. */
+async function withFleet(
+  config: ResolvedConfig,
+  [row]: readonly LiveRow[],
+  host: string,
+): Promise<LiveRow[]> {
+  if (!row) return [];
+  const ask = row.live ? await runningEdge(config) : undefined;
+  const path = `/certificates/${host}?generation=${row.generation ?? 0}`;
+  const answer = (await ask?.("GET", path)) as { fleet?: LiveView } | undefined;
+  const fleet = answer?.fleet ?? (await liveView((await readFleet(config)).peers, host, row.generation ?? 0));
+  return [{ ...row, fleet }];
+}
+
 async function required(inventory: Inventory, host: string): Promise<Bundle> {
   const bundle = await inventory.bundle(host);
   if (bundle) return bundle;
@@ -197,13 +217,23 @@ function table(rows: readonly LiveRow[]): string {
     .join("\n");
 }
 
-function details({ live: now, ...row }: LiveRow): string {
+/** "live on 5/5"; or who does not serve it yet, and what they serve. */
+function liveText({ live: count, of, missing }: LiveView): string {
+  const names = missing.map(
+    ({ name, location, generation }) =>
+      `${name} (${location}: ${generation === null ? "has not said" : generation === 0 ? "none" : `generation ${generation}`})`,
+  );
+  return `${count}/${of}${of === 0 ? " edges: none runs" : ""}${names.length > 0 ? `; missing: ${names.join(", ")}` : ""}`;
+}
+
+function details({ live: now, fleet, ...row }: LiveRow): string {
   const lines = Object.entries({ ...row, names: row.names.join(", ") })
     .filter(([, value]) => value !== null && value !== "")
     .map(([name, value]) => `${name.padEnd(16)}${String(value)}`);
   const failure = (now?.failure as { message?: string } | undefined)?.message;
   return [
     ...lines,
+    ...(fleet ? [`${"live on".padEnd(16)}${liveText(fleet)}`] : []),
     `${"edge".padEnd(16)}${now ? "running" : "not running, or not at listen.admin"}`,
     ...(typeof now?.nextAttemptAt === "number"
       ? [`${"next attempt".padEnd(16)}${date(now.nextAttemptAt)}`]

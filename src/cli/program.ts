@@ -8,6 +8,7 @@ import { addDev } from "./dev.ts";
 import { addDoctor } from "./doctor.ts";
 import { EXIT_USAGE, reportFailure } from "./fail.ts";
 import { addFleet } from "./fleet.ts";
+import { addPresence } from "./presence.ts";
 import { addServe } from "./serve.ts";
 import { addToken } from "./token.ts";
 import { addUp } from "./up.ts";
@@ -51,6 +52,7 @@ Examples:
   addDoctor(program);
   addToken(program);
   addFleet(program);
+  addPresence(program);
   // For the help; skerry.ts runs it.
   program.command("wormhole").summary("join a backend from a container: wormhole COMMAND…");
   addCerts(program);

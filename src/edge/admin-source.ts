@@ -3,6 +3,7 @@ import type { Metrics } from "../metrics.ts";
 import type { CertificateActions } from "../tls/actions.ts";
 import type { WormholeView } from "../tunnel/gateway.ts";
 import type { ExplainedRequest } from "./explain.ts";
+import type { FleetSource } from "./presence.ts";
 
 /** What the admin API reads, and the little that it may do. */
 export interface AdminSource {
@@ -19,6 +20,8 @@ export interface AdminSource {
   storageAway?(): { readonly since: number; readonly reason: string } | undefined;
   /** The last requests, the newest first; undefined where the config has no `explain`. */
   requests?(): readonly ExplainedRequest[] | undefined;
+  /** The edges that share storage, and what they hold. */
+  readonly fleet?: FleetSource;
   /** What operators may do with certificates. */
   readonly actions?: CertificateActions;
 }

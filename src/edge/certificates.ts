@@ -39,6 +39,8 @@ export interface CertificatesParts {
   readonly random: Random;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** A newer certificate is served from now on. */
+  onServed?(host: string): void;
 }
 
 export function createCertificates(config: ResolvedConfig, parts: CertificatesParts): Certificates {
@@ -71,6 +73,7 @@ export function createCertificates(config: ResolvedConfig, parts: CertificatesPa
       set(host, bundle) {
         const served = resolver.set(host, bundle);
         if (served) onDemand?.arrived(host);
+        if (served) parts.onServed?.(host);
         return served;
       },
     },

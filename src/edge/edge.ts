@@ -1,4 +1,5 @@
 /** The composition root: everything an edge is made of meets here, and nowhere else. */
+import { randomBytes } from "node:crypto";
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.ts";
 import type { HostConfig, HostHandler, ListenAddress, ResolvedConfig } from "../config/config.ts";
 import { EdgeError } from "../errors.ts";
@@ -24,6 +25,7 @@ import type { AdminSource } from "./admin-source.ts";
 import { backendView } from "./backend-view.ts";
 import { createCertificates } from "./certificates.ts";
 import { createConnections } from "./connections.ts";
+
 import { createExplaining } from "./explain.ts";
 import { createHandler } from "./handler.ts";
 import { withHsts } from "./hsts.ts";
@@ -32,7 +34,10 @@ import { openPlainListener } from "./listeners.ts";
 import { withLocation } from "./location-header.ts";
 import { permitFirst } from "./on-demand.ts";
 import { answerChallenge, createPlainHandler } from "./plain.ts";
+import { createPresence } from "./presence.ts";
 import { createProxying, proxyHandler } from "./proxying.ts";
+import { degradations } from "./readiness.ts";
+import { asksClients, refuseChange } from "./reload.ts";
 import {
   type App,
   createRouteTable,
@@ -75,6 +80,8 @@ export interface EdgeOptions {
   readonly admin: (source: AdminSource) => App;
   /** Where certificates come from. @default the config's ACME directory */
   readonly issuer?: Issuer;
+  /** Whether the fleet hears of this edge: not of one that serves for a command and ends. @default true */
+  readonly announces?: boolean;
   readonly clock?: Clock;
   readonly random?: Random;
 }
@@ -103,7 +110,10 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
   const protocol = protocolOptions(config.tls.profile);
   const resolver = createResolver({ protocol });
   const issuer = options.issuer ?? issuers;
-  const certificates = createCertificates(config, { storage, issuer, resolver, clock, random, log, metrics });
+  const certificates = createCertificates(config, {
+    ...{ storage, issuer, resolver, clock, random, log, metrics },
+    onServed: () => presence.nudge(),
+  });
   const { onDemand } = certificates;
   const proxying = createProxying({ clock, random, log, metrics, via: config.via, location: config.place });
   const resolved = proxying.backends.update(config.backends, config.dns);
@@ -198,15 +208,34 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     onOffence: (reason: string) => offences.inc({ reason }),
   };
 
+  const edgeId = randomBytes(8).toString("hex");
   const tunnels = createTunnels({
     storage,
-    address: config.tunnel.address,
+    edgeId,
+    edges: () => presence.addresses(),
+    onChange: () => presence.nudge(),
     connections,
     pool: (name) => proxying.backends.get(name),
     clock,
     random,
     log,
     metrics,
+  });
+  const health = {
+    certificates: () => certificates.manager.status(),
+    backends: () => proxying.backends.all().map(backendView),
+    storageAway: () => storage.away?.(),
+  };
+  const presence = createPresence({
+    ...{ id: edgeId, config, storage, clock, random, log, metrics },
+    announces: options.announces ?? true,
+    listen: () => ({ http: http.address, https: https.address, admin: admin.address }),
+    state: () => state,
+    problems: () => degradations(health),
+    hosts: () => current.hosts.size,
+    wormholes: () => tunnels.wormholes(),
+    served: () => resolver.served(),
+    onAddresses: () => tunnels.announce(),
   });
   const clientCa = (name: string): string | undefined => lookUp(current.hosts, name)?.clientAuth?.ca;
   const placeholder = await createPlaceholder(clock);
@@ -256,11 +285,10 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
           version,
           location: config.location,
           state: () => state,
-          certificates: () => certificates.manager.status(),
+          ...health,
           actions: certificates.actions,
-          backends: () => proxying.backends.all().map(backendView),
+          fleet: presence,
           wormholes: () => tunnels.wormholes(),
-          storageAway: () => storage.away?.(),
           requests: () => explain.last(),
         }),
         fail,
@@ -272,12 +300,13 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     certificates.shareTickets((keys) => https.setTicketKeys(keys));
   } catch (thrown) {
     stopListening();
-    await tunnels.close();
-    await Promise.allSettled([certificates.close(), proxying.close(), storage.close()]);
+    tunnels.close();
+    await Promise.allSettled([presence.close(), certificates.close(), proxying.close(), storage.close()]);
     throw thrown;
   }
   tunnels.start();
   state = "ready";
+  presence.start();
   const addresses = { http: http.address, https: https.address, admin: admin.address };
   log.info("edge.ready", {
     ...addresses,
@@ -295,6 +324,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     https.stop();
     http.stop();
     tunnels.drain();
+    presence.nudge();
     const timeout = new Promise<"timeout">((resolve) => {
       clock.after(current.drainTimeoutMs, () => resolve("timeout"));
     });
@@ -306,8 +336,8 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     stopListening();
     connections.destroy();
     admin.close();
-    await tunnels.close();
-    await Promise.allSettled([certificates.close(), proxying.close()]);
+    tunnels.close();
+    await Promise.allSettled([presence.close(), certificates.close(), proxying.close()]);
     await storage.close();
     log.info("edge.closed");
   };
@@ -336,23 +366,4 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     drain: () => (draining ??= drain()),
     close: () => (closing ??= close()),
   };
-}
-
-function asksClients({ hosts }: ResolvedConfig): boolean {
-  return [...hosts.values()].some(({ clientAuth }) => clientAuth !== undefined);
-}
-
-/** Sockets, folders and accounts are opened once; changing them needs a new process. */
-function refuseChange(before: ResolvedConfig, after: ResolvedConfig): void {
-  if ((before.onDemand === undefined) !== (after.onDemand === undefined))
-    throw new EdgeError("CONFIG_INVALID", "onDemand: takes a restart; the running config is kept", {
-      source: "operator",
-    });
-  const fixed = ["listen", "storage", "fleet", "location", "via", "acme", "tls"] as const;
-  for (const field of fixed) {
-    if (JSON.stringify(before[field]) === JSON.stringify(after[field])) continue;
-    throw new EdgeError("CONFIG_INVALID", `${field}: a change takes a restart; the running config is kept`, {
-      source: "operator",
-    });
-  }
 }

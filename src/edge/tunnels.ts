@@ -1,7 +1,6 @@
 /** Wormholes on this edge: tokens and the tunnel's certificate from storage, sessions into the backends' pools. */
-import { randomBytes } from "node:crypto";
 import { createSecureContext, type SecureContext } from "node:tls";
-import { type Clock, type Random, sleep } from "../clock.ts";
+import type { Clock, Random } from "../clock.ts";
 import type { BackendConfig } from "../config/config.ts";
 import type { ByteStream } from "../exchange/stream.ts";
 import { createHttp1Transport } from "../http1/transport.ts";
@@ -17,8 +16,11 @@ import type { Connections } from "./connections.ts";
 
 export interface TunnelsOptions {
   readonly storage: Storage;
-  /** Where agents reach this edge; undefined where nobody said. */
-  readonly address: string | undefined;
+  readonly edgeId: string;
+  /** Where agents reach the edges of the fleet. */
+  edges(): readonly EdgeAddress[];
+  /** A container came, went, or is in another state. */
+  onChange(): void;
   /** Agents count towards the connections of their client address. */
   readonly connections: Connections;
   pool(backend: string): { readonly pool: Pool; readonly config: BackendConfig } | undefined;
@@ -34,31 +36,25 @@ export interface Tunnels {
   secureContext(serverName: string): Promise<SecureContext | undefined> | undefined;
   accept(socket: ByteStream, remoteAddress: string): void;
   wormholes(): readonly WormholeView[];
-  /** Begins to watch tokens and the fleet. */
+  /** Begins to watch tokens. */
   start(): void;
+  /** Tells agents that the fleet has other edges than before. */
+  announce(): void;
   /** Tells agents that this edge is stopping. */
   drain(): void;
   /** The config's backends changed. */
   refresh(): void;
-  close(): Promise<void>;
+  close(): void;
 }
 
 /** A revoked token is cut within this time. */
 const TOKENS_MS = 500;
-/** How often edges say in storage that they are there, and how old such a word may be. */
-const BEAT_MS = 10_000;
-const STALE_MS = 35_000;
-const EDGES = "edges/";
 
 export function createTunnels(options: TunnelsOptions): Tunnels {
-  const { storage, address, connections, clock, random, log, metrics } = options;
-  const edgeId = randomBytes(8).toString("hex");
-  const self: EdgeAddress[] = address === undefined ? [] : [{ id: edgeId, address }];
+  const { storage, edgeId, connections, clock, random, log, metrics } = options;
   const tokens = createTokenBook(storage, clock);
   const ending = new AbortController();
-  let edges: readonly EdgeAddress[] = self;
   let context: Promise<SecureContext | undefined> | undefined;
-  let beat: Promise<void> | undefined;
 
   const events = metrics.counter(
     "skerry_tunnel_sessions_total",
@@ -73,7 +69,8 @@ export function createTunnels(options: TunnelsOptions): Tunnels {
     check: (token) => tokens.check(token),
     pool: (backend) => options.pool(backend)?.pool,
     transport: (connect) => createHttp1Transport({ connect, clock, idleTimeoutMs: 60_000 }),
-    edges: () => edges,
+    edges: () => options.edges(),
+    onChange: () => options.onChange(),
     onSession: (event) => events.inc({ event }),
   });
   metrics.gauge("skerry_tunnel_sessions", "Open connections of wormholes.", [], (gauge) =>
@@ -103,32 +100,6 @@ export function createTunnels(options: TunnelsOptions): Tunnels {
     },
   );
 
-  /** Says that this edge is there, and hears which others are. */
-  const meet = async (): Promise<void> => {
-    const now = clock.wall();
-    const said = new TextEncoder().encode(JSON.stringify({ id: edgeId, address, at: now }));
-    if (self.length > 0) await storage.store(EDGES + edgeId, said);
-    const found: EdgeAddress[] = [];
-    for (const key of await storage.list(EDGES)) {
-      const bytes = await storage.load(key);
-      if (bytes === undefined) continue;
-      const other = JSON.parse(new TextDecoder().decode(bytes)) as EdgeAddress & { at: number };
-      if (now - other.at <= STALE_MS) found.push({ id: other.id, address: other.address });
-      else if (now - other.at > 10 * STALE_MS) await storage.delete(key);
-    }
-    found.sort((a, b) => (a.id < b.id ? -1 : 1));
-    if (JSON.stringify(found) === JSON.stringify(edges)) return;
-    edges = found;
-    gateway.announce();
-  };
-  const meetForEver = async (): Promise<void> => {
-    while (!ending.signal.aborted) {
-      await meet().catch((error: unknown) => log.warn("tunnel.fleet_unknown", { message: String(error) }));
-      // Rejects only when it is over.
-      await sleep(clock, BEAT_MS, ending.signal).catch(() => {});
-    }
-  };
-
   return {
     protocol: ALPN,
     secureContext(serverName) {
@@ -157,22 +128,15 @@ export function createTunnels(options: TunnelsOptions): Tunnels {
     },
     wormholes: () => gateway.wormholes(),
     start() {
-      tokens.watch(TOKENS_MS, ending.signal, (ids) => {
-        gateway.keepTokens(ids);
-        // An edge that nobody digs to writes nothing.
-        if (ids.size > 0) beat ??= meetForEver();
-      });
+      tokens.watch(TOKENS_MS, ending.signal, (ids) => gateway.keepTokens(ids));
     },
+    announce: () => gateway.announce(),
     drain: () => gateway.drain(),
     refresh: () => gateway.refresh(),
-    async close() {
+    close() {
       if (ending.signal.aborted) return;
       ending.abort(new Error("the edge is closing"));
       gateway.close();
-      if (beat === undefined) return;
-      await beat;
-      // Not there next time is all that it would do.
-      await storage.delete(EDGES + edgeId).catch(() => {});
     },
   };
 }

@@ -56,6 +56,8 @@ const PROBE_MS = 5000;
 const PROBE_AWAY_MS = 1000;
 /** Values that live for moments, or belong to one edge: of no use once NATS was away. */
 const PASSING = /^(edges|challenges)\//;
+/** Marks of such values that were deleted are taken away at a start: so many at most. */
+const MOST_MARKS = 10_000;
 
 export function openSession(options: SessionOptions): Session {
   const { place, sealer, clock, log } = options;
@@ -90,10 +92,14 @@ export function openSession(options: SessionOptions): Session {
     });
   };
   let created = "";
+  let marks: number[] = [];
   const mirror = createMirror((change) => {
     const key = decodeKey(change.key);
     if (key === undefined) return;
     if (!PASSING.test(key)) persist(key, change, created);
+    // Of keys that never come again, so that the bucket would grow for ever.
+    else if (!mirrored && change.value === undefined && marks.length < MOST_MARKS)
+      marks.push(change.revision);
     if (mirrored && !change.own) options.onChange(key);
   });
 
@@ -110,6 +116,21 @@ export function openSession(options: SessionOptions): Session {
     refused = "";
   };
 
+  /** Others saw them long ago; who did not looks for itself. */
+  const forgetMarks = async (values: Bucket): Promise<void> => {
+    const old = marks;
+    marks = [];
+    try {
+      for (const revision of old) {
+        if (closed.signal.aborted) return;
+        await values.undo(revision);
+      }
+    } catch (thrown) {
+      // The next start takes them away.
+      log.debug("storage.marks_left", errorFields(thrown));
+    }
+  };
+
   /** Opens what is there, and follows it. */
   const establish = async (link: NatsConnection): Promise<void> => {
     const found = await openBuckets(link, { place, sealer, known: fleet, clock });
@@ -122,6 +143,7 @@ export function openSession(options: SessionOptions): Session {
     await mirror.begin(found.values);
     open = found;
     mirrored = true;
+    void forgetMarks(found.values);
     const { sealed, revision } = found.mark;
     toDisk(async () => {
       await copy.write(FLEET_KEY, { bucket: created, revision, sealed });

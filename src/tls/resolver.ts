@@ -20,6 +20,8 @@ export interface Resolver {
   set(host: string, bundle: Bundle): boolean;
   /** The next bundle of `host` may have any generation: it comes from elsewhere now. What is served stays. */
   restart(host: string): void;
+  /** Every name, with what is served for it. */
+  served(): Iterable<readonly [host: string, bundle: Bundle | undefined]>;
   /** What is served for a name. */
   bundle(serverName: string): Bundle | undefined;
   /** For the name in a ClientHello. Undefined: not a name of ours, refuse; or no placeholder yet. */
@@ -107,6 +109,9 @@ export function createResolver({
     restart(host) {
       const entry = entries.get(normalizeName(host));
       if (entry) entry.ordered = false;
+    },
+    *served() {
+      for (const [host, { bundle }] of entries) yield [host, bundle];
     },
     bundle: (serverName) => entryOf(serverName)?.bundle,
     secureContext(serverName) {

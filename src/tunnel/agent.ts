@@ -1,7 +1,7 @@
 /** The agent: keeps a container joined to every edge, and takes it out without dropping a request. */
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
-import { type Clock, type Random, systemClock, systemRandom } from "../clock.ts";
+import { type Clock, type Random, systemClock, systemRandom, type Timer } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
 import { Endpoint } from "./endpoint.ts";
 import type { Target } from "./link.ts";
@@ -70,7 +70,7 @@ const REPORT_MS = 250;
 /** Between the first addresses that are dialled: most likely they are those of one edge, and the first will do. */
 const STAGGER_MS = 250;
 /** Newly announced edges are dialled after a random time up to this, so that not all agents come at once. */
-const NEWCOMER_MS = 2_000;
+const NEWCOMER_MS = 1_000;
 
 /** Dials the token's edges and serves `target` to them. @throws EdgeError USAGE for a malformed token */
 export function createAgent(options: AgentOptions): Agent {
@@ -82,7 +82,8 @@ export function createAgent(options: AgentOptions): Agent {
       source: "operator",
     });
   const endpoints = new Map<string, Endpoint>();
-  let announced: readonly EdgeAddress[] = [];
+  /** The addresses that were last looked up. */
+  let followed = "";
   let healthy = true;
   let ever = false;
   let state: "running" | "draining" | "closed" = "running";
@@ -143,19 +144,18 @@ export function createAgent(options: AgentOptions): Agent {
       random,
       log,
       hello: (slot) => hello(slot, endpoint),
-      onWelcome(edgeId, edges) {
+      onWelcome(edgeId) {
         // Two addresses of one edge, such as IPv4 and IPv6.
         for (const other of endpoints.values())
           if (other !== endpoint && other.edgeId === edgeId && other.joined > 0) return false;
         if (!ever) options.onJoined?.();
         ever = true;
-        if (edges.length > 0) follow(edges);
         return true;
       },
       onReject(reason, permanent) {
         if (permanent && !ever && state === "running") options.onHopeless?.(reason);
       },
-      onEdges: follow,
+      onEdges: (edges) => heed(endpoint, edges),
       onInFlight: report,
       onDrainStep: () => drainedCheck(),
     });
@@ -163,14 +163,26 @@ export function createAgent(options: AgentOptions): Agent {
     endpoint.start(delayMs);
   };
 
-  const follow = (edges: readonly EdgeAddress[]): void => {
-    if (JSON.stringify(edges) === JSON.stringify(announced)) return;
-    announced = edges;
-    void resolve();
+  /**
+   * What all joined edges announce, together: one that is cut off from the others does not know of newcomers, and is not
+   * known to be there. While none is joined, what any of them said counts.
+   */
+  const wantedAddresses = (): string[] => {
+    const all = [...endpoints.values()];
+    const joined = all.filter((endpoint) => endpoint.connected);
+    // The token's own address stays, so that the agent finds back whatever the edges once announced.
+    const said = (joined.length > 0 ? joined : all).flatMap(({ announced }) => announced);
+    return [...new Set([first, ...said])].sort();
+  };
+
+  const heed = (endpoint: Endpoint, edges: readonly EdgeAddress[]): void => {
+    if (edges.length > 0) endpoint.announced = edges.map(({ address }) => address);
+    if (wantedAddresses().join() !== followed) void resolve();
   };
 
   let resolving = false;
   let again = false;
+  let nextLook: Timer = { cancel() {} };
   const resolve = async (): Promise<void> => {
     if (resolving) {
       again = true;
@@ -184,8 +196,8 @@ export function createAgent(options: AgentOptions): Agent {
     resolving = false;
   };
   const resolveOnce = async (): Promise<void> => {
-    // The token's own address stays, so that the agent finds back whatever the edges once announced.
-    const addresses = new Set([first, ...announced.map(({ address }) => address)]);
+    const addresses = wantedAddresses();
+    followed = addresses.join();
     const wanted = new Map<string, { host: string; port: number; name: string }>();
     let complete = true;
     for (const address of addresses) {
@@ -199,8 +211,8 @@ export function createAgent(options: AgentOptions): Agent {
     }
     if (state !== "running") return;
     for (const [key, endpoint] of endpoints) {
-      // What is connected is there, whatever is announced: closing it would cut requests.
-      if (wanted.has(key) || !complete || endpoint.connected) continue;
+      // What is connected is there, whatever is announced: closing it would cut requests. And so it may be soon again.
+      if (wanted.has(key) || !complete || endpoint.connected || endpoint.isRecent) continue;
       endpoints.delete(key);
       endpoint.close("the edge is no longer announced");
       report();
@@ -213,7 +225,8 @@ export function createAgent(options: AgentOptions): Agent {
       waitMs = Math.min(waitMs + STAGGER_MS, NEWCOMER_MS);
     }
     // Nothing to dial and nothing to hear from: sooner than usual.
-    clock.after(endpoints.size === 0 ? 1000 : RESOLVE_MS, () => {
+    nextLook.cancel();
+    nextLook = clock.after(endpoints.size === 0 ? 1000 : RESOLVE_MS, () => {
       if (state === "running") void resolve();
     });
   };

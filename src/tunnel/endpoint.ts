@@ -17,7 +17,7 @@ export interface EndpointOptions {
   readonly log: AgentLog;
   readonly hello: (slot: number) => Hello;
   /** False where another endpoint has joined this edge: one of them will do. */
-  onWelcome(edgeId: string, edges: readonly EdgeAddress[]): boolean;
+  onWelcome(edgeId: string): boolean;
   onReject(reason: string, permanent: boolean): void;
   onEdges(edges: readonly EdgeAddress[]): void;
   onInFlight(): void;
@@ -56,6 +56,8 @@ export class Endpoint {
   edgeId: string | undefined;
   /** Requests that this edge has in flight here. */
   inFlight = 0;
+  /** The addresses of edges that it last told of. */
+  announced: readonly string[] = [];
   readonly #options: EndpointOptions;
   readonly #slots: Slot[];
   #state: "open" | "draining" | "closed" = "open";
@@ -90,6 +92,11 @@ export class Endpoint {
   /** Whether requests may still be on their way. */
   get connected(): boolean {
     return this.#slots.some(({ joinedAt }) => joinedAt !== undefined);
+  }
+
+  /** Joined within the last minute: most likely it is back soon. */
+  get isRecent(): boolean {
+    return this.#options.clock.now() - this.#lostAt < RECENT_MS;
   }
 
   get isDrained(): boolean {
@@ -166,9 +173,8 @@ export class Endpoint {
       this.#later(slot, least * (0.75 + 0.5 * this.#options.random()));
       return;
     }
-    const recent = this.#options.clock.now() - this.#lostAt < RECENT_MS;
     const most = Math.min(
-      recent ? MAX_RECENT_BACKOFF_MS : MAX_BACKOFF_MS,
+      this.isRecent ? MAX_RECENT_BACKOFF_MS : MAX_BACKOFF_MS,
       BACKOFF_MS * 2 ** Math.min(slot.failures, 10),
     );
     slot.failures++;
@@ -202,10 +208,11 @@ export class Endpoint {
       hello: () => this.#options.hello(slot.index),
       onWelcome: (edgeId, edges, server) => {
         this.edgeId = edgeId;
-        if (!this.#options.onWelcome(edgeId, edges)) return this.#rest();
+        if (!this.#options.onWelcome(edgeId)) return this.#rest();
         this.#resting = false;
         slot.joinedAt = clock.now();
         log("info", "wormhole.joined", { edge, edgeId, server, connection: slot.index + 1 });
+        this.#options.onEdges(edges);
       },
       onReject: ({ reason, code, permanent, retryAfterMs }) => {
         if (code === JOINED_ALREADY) return this.#rest();

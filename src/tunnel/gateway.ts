@@ -39,6 +39,8 @@ export interface GatewayOptions {
   edges(): readonly EdgeAddress[];
   /** A session came to be, was refused or was cut; for metrics. */
   onSession?(event: SessionEvent): void;
+  /** A container came, went, or is in another state. */
+  onChange?(): void;
 }
 
 /** `joined`, or why not, or why no longer; a small fixed set. */
@@ -46,6 +48,7 @@ export type SessionEvent = string;
 
 /** One container, for operators. */
 export interface WormholeView {
+  readonly instance: string;
   readonly server: string;
   readonly backend: string;
   readonly token: string;
@@ -55,6 +58,8 @@ export interface WormholeView {
   readonly location?: string;
   readonly release: Release;
   readonly version: string;
+  /** Wall time in milliseconds at which it joined. */
+  readonly since: number;
   readonly connections: number;
   /** Requests that this edge has in flight there. */
   readonly inFlight: number;
@@ -116,6 +121,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   let leaving = false;
   let closed = false;
   const count = (event: SessionEvent): void => options.onSession?.(event);
+  const changed = (): void => options.onChange?.();
 
   const reject = (
     entry: Entry,
@@ -196,6 +202,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     instance.join(slot, entry.session);
     instance.setHealthy(hello.healthy);
     count("joined");
+    changed();
     log.info("tunnel.joined", {
       backend,
       server: instance.id,
@@ -215,6 +222,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     switch (message.type) {
       case "health":
         instance.setHealthy(message.healthy !== false);
+        changed();
         return;
       case "inflight":
         if (typeof message.total === "number" && !instance.draining)
@@ -224,6 +232,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         session.send({ type: "draining" });
         // Each connection of the instance says it; each gets its answer.
         instance.drain(() => session.send({ type: "drained" }));
+        changed();
         return;
       default: // From a newer agent; what matters is negotiated by features.
     }
@@ -237,6 +246,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     const { instance, slot } = known;
     if (!instance.leave(slot, entry.session)) return;
     for (const [key, each] of instances) if (each === instance) instances.delete(key);
+    changed();
     log.info("tunnel.left", { backend: known.backend, server: instance.id, reason });
   };
 
@@ -283,6 +293,7 @@ export function createGateway(options: GatewayOptions): Gateway {
           const was = instance?.silent;
           instance?.heed();
           if (instance === undefined || was === instance.silent) return;
+          changed();
           if (!was) count("silent");
           log.warn(was ? "tunnel.heard" : "tunnel.silent", { backend, server: instance.id });
         },
@@ -311,23 +322,25 @@ export function createGateway(options: GatewayOptions): Gateway {
     get sessions() {
       return entries.size;
     },
-    wormholes: () =>
-      [...entries]
-        .flatMap(({ known }) => (known ? [known] : []))
-        .filter(({ instance }, at, all) => all.findIndex((other) => other.instance === instance) === at)
-        .map(({ instance, backend, token }) => ({
-          server: instance.id,
-          backend,
-          token,
-          app: instance.hello.app,
-          labels: instance.hello.labels,
-          ...(instance.hello.location !== undefined && { location: instance.hello.location }),
-          release: instance.hello.release,
-          version: instance.hello.version,
-          connections: instance.sessions.size,
-          inFlight: instance.inFlight,
-          state: stateOf(instance),
-        })),
+    wormholes() {
+      const known = new Map<Instance, Known>();
+      for (const entry of entries) if (entry.known) known.set(entry.known.instance, entry.known);
+      return [...known.values()].map(({ instance, backend, token }) => ({
+        instance: instance.hello.instance,
+        server: instance.id,
+        backend,
+        token,
+        app: instance.hello.app,
+        labels: instance.hello.labels,
+        ...(instance.hello.location !== undefined && { location: instance.hello.location }),
+        release: instance.hello.release,
+        version: instance.hello.version,
+        since: instance.since,
+        connections: instance.sessions.size,
+        inFlight: instance.inFlight,
+        state: stateOf(instance),
+      }));
+    },
     keepTokens(ids) {
       const now = clock.wall();
       for (const entry of [...entries]) {

@@ -29,6 +29,8 @@ export class Instance {
   readonly id: string;
   readonly hello: Hello;
   readonly pool: Pool;
+  /** On the wall clock. */
+  readonly since: number;
   readonly sessions: Map<number, Session> = new Map();
   draining = false;
   healthy = true;
@@ -46,6 +48,7 @@ export class Instance {
     this.hello = options.hello;
     this.pool = options.pool;
     this.#clock = options.clock;
+    this.since = options.clock.wall();
     this.#transport = options.transport((done) => this.#connect(done));
     this.#unanswered = new Unanswered(this.#transport);
   }

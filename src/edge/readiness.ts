@@ -1,8 +1,11 @@
 /** What keeps visitors from being served as they should: why `/readyz` says `degraded`. */
-import type { AdminSource, BackendView, ServerView } from "../edge/admin-source.ts";
+import type { AdminSource, BackendView, ServerView } from "./admin-source.ts";
+
+/** What it goes by. */
+export type Health = Pick<AdminSource, "certificates" | "backends" | "storageAway">;
 
 /** Each in a line, with what it is about. */
-export function degradations(source: AdminSource): string[] {
+export function degradations(source: Health): string[] {
   const hosts = source
     .certificates()
     .filter(({ state, emergency }) => state === "missing" || state === "expired" || emergency)

@@ -1,0 +1,202 @@
+/** `skerry edges` and `skerry agents`: the whole fleet, from any edge, for people and for programs. */
+import type { Command } from "commander";
+import { systemClock } from "../clock.ts";
+import type { ResolvedConfig } from "../config/config.ts";
+import { loadConfig } from "../config/load.ts";
+import { storageKind } from "../edge/presence.ts";
+import { openStorage } from "../edge/storage.ts";
+import { type Peer, readDirectory } from "../fleet/directory.ts";
+import {
+  type AgentsView,
+  type AgentView,
+  agentViews,
+  type EdgesView,
+  type EdgeView,
+  edgeViews,
+  type FleetFacts,
+} from "../fleet/view.ts";
+import { createLog } from "../log.ts";
+import type { Storage } from "../storage/storage.ts";
+import { runningEdge } from "./certs-edge.ts";
+import { columns, span } from "./table.ts";
+
+interface Options {
+  config?: string;
+  json?: boolean;
+}
+
+export function addPresence(program: Command): void {
+  const command = (words: string, summary: string, description: string): Command =>
+    program
+      .command(words)
+      .summary(summary)
+      .description(description)
+      .option("-c, --config <file>", "config file (default: skerry.config.ts, .js or .json in this folder)")
+      .option("--json", "as JSON");
+  command(
+    "edges",
+    "list the edges of the fleet",
+    "The edges that share this one's storage: asked of the edge that runs here, or read from storage where none does.",
+  ).action(async (options: Options) => {
+    const view = await fleetOf<EdgesView>(options, "/edges", async (peers) => ({
+      edges: edgeViews(peers, undefined),
+    }));
+    say(options.json ? JSON.stringify(view, undefined, 2) : edgesText(view, systemClock.wall()));
+  });
+  command(
+    "agents",
+    "list the containers that are joined by wormholes, over all edges",
+    "Every container that any edge of the fleet holds, and which edges hold it.",
+  ).action(async (options: Options) => {
+    const view = await fleetOf<AgentsView>(options, "/agents", agentViews);
+    say(options.json ? JSON.stringify(view, undefined, 2) : agentsText(view, systemClock.wall()));
+  });
+}
+
+/** What the running edge answers; without one, what storage holds. */
+async function fleetOf<V extends FleetFacts>(
+  options: Options,
+  path: string,
+  view: (peers: readonly Peer[]) => Promise<Omit<V, keyof FleetFacts>>,
+): Promise<V> {
+  const config = await loadConfig(options.config, { certificates: "local" });
+  const ask = await runningEdge(config);
+  if (ask) return (await ask("GET", path)) as V;
+  const { peers, ...facts } = await readFleet(config);
+  return { ...facts, ...(await view(peers)) } as V;
+}
+
+/** The fleet, read from storage. */
+export async function readFleet(
+  config: Pick<ResolvedConfig, "storage" | "fleet">,
+): Promise<FleetFacts & { peers: Peer[] }> {
+  const log = createLog({ level: "error", write: (line) => void process.stderr.write(line) });
+  const storage = openStorage(config, { clock: systemClock, log });
+  try {
+    await storage.check();
+    const peers = await readDirectory({ storage, clock: systemClock, log });
+    return {
+      storage: storageKind(config.storage),
+      away: awayOf(storage),
+      answeredBy: null,
+      peers,
+    };
+  } finally {
+    await storage.close();
+  }
+}
+
+function awayOf(storage: Storage): FleetFacts["away"] {
+  const away = storage.away?.();
+  return away ? { since: new Date(away.since).toISOString(), reason: away.reason } : null;
+}
+
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+const clockTime = (iso: string): string => `${iso.slice(0, 19).replace("T", " ")} UTC`;
+const place = ({ name, location }: { name: string; location: string }): string =>
+  location === "" ? name : `${name} (${location})`;
+
+/** What to know before the list is believed. */
+function caveats({ storage, away, answeredBy }: FleetFacts): string[] {
+  return [
+    ...(answeredBy === null
+      ? [
+          "No edge runs at this config's listen.admin: this is what storage holds; ages go by the clocks of both machines.",
+        ]
+      : []),
+    ...(away
+      ? [
+          `SHARED STORAGE IS AWAY since ${clockTime(away.since)} (${away.reason}).`,
+          answeredBy === null
+            ? "Nothing is known of the fleet here: ask on a machine where an edge runs."
+            : "This is what this edge last knew; others may have come or gone. What they hold is served on.",
+        ]
+      : []),
+    ...(storage === "folder" && !away
+      ? ["Storage is a folder: only edges that share it are seen."]
+      : storage === "memory"
+        ? ["Storage is memory: no other edge can share it."]
+        : []),
+  ];
+}
+
+export function edgesText(view: EdgesView, wall: number): string {
+  const { edges } = view;
+  const there = edges.filter(({ state }) => state !== "gone");
+  const rows = edges.map((edge) => [
+    edge.self ? `${edge.name} *` : edge.name,
+    edge.id.slice(0, 8),
+    edge.location || "-",
+    edge.state === "ready" ? "ready" : edge.state.toUpperCase(),
+    edge.state === "gone" ? "-" : span(wall - Date.parse(edge.startedAt)),
+    edge.self ? "now" : `${span(edge.heardMsAgo)} ago`,
+    edge.version,
+    edge.runtime,
+    edge.tunnel ?? "-",
+    String(edge.hosts),
+    String(edge.agents),
+  ]);
+  const head = [
+    ...["EDGE", "ID", "LOCATION", "STATE", "UP", "HEARD", "VERSION", "RUNTIME"],
+    ...["TUNNEL", "HOSTS", "AGENTS"],
+  ];
+  const wrong = edges.flatMap((edge) => faults(edge));
+  const summary =
+    edges.length === 0
+      ? "No edge is known."
+      : there.length === 1 && there[0]?.self
+        ? "This edge is alone."
+        : `${there.length} of ${edges.length} edges are there${edges.some(({ self }) => self) ? "; * is the one that answers" : ""}.`;
+  return [...caveats(view), ...(edges.length > 0 ? [columns(head, rows)] : []), "", summary, ...wrong].join(
+    "\n",
+  );
+}
+
+function faults(edge: EdgeView): string[] {
+  if (edge.state === "gone")
+    return [
+      `${place(edge)} is GONE: last heard ${span(edge.heardMsAgo)} ago, it died or is cut off from storage`,
+    ];
+  return edge.problems.map((problem) => `${place(edge)}: ${problem}`);
+}
+
+export function agentsText(view: AgentsView, wall: number): string {
+  const { agents, of, unnamed } = view;
+  const rows = agents.map((agent) => [
+    agent.backend,
+    agent.app || "-",
+    agent.instance.slice(0, 12),
+    agent.state === "available" ? agent.state : agent.state.toUpperCase(),
+    `${agent.edges.length}/${Math.max(of, agent.edges.length)}`,
+    String(agent.inFlight),
+    span(wall - Date.parse(agent.since)),
+    (agent.release.sha ?? agent.release.image ?? agent.release.branch ?? "-").slice(0, 24),
+    Object.entries(agent.labels)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(",") || "-",
+  ]);
+  const head = [
+    ...["BACKEND", "NAME", "INSTANCE", "STATE", "EDGES", "IN FLIGHT", "SINCE", "RELEASE", "LABELS"],
+  ];
+  const wrong = agents.flatMap((agent) => agentFaults(agent));
+  const more = unnamed > 0 ? `; ${unnamed} more are not named` : "";
+  return [
+    ...caveats(view),
+    ...(agents.length > 0 ? [columns(head, rows)] : []),
+    "",
+    agents.length === 0
+      ? `No container is joined; ${of} ${of === 1 ? "edge takes" : "edges take"} wormholes.`
+      : `${agents.length} ${agents.length === 1 ? "container" : "containers"} at ${of} ${of === 1 ? "edge" : "edges"}${more}.`,
+    ...wrong,
+  ].join("\n");
+}
+
+function agentFaults(agent: AgentView): string[] {
+  const name = `${agent.backend}/${agent.app || agent.instance.slice(0, 12)}`;
+  return [
+    ...agent.edges
+      .filter(({ state }) => state !== "available")
+      .map((edge) => `${name} is ${edge.state} at ${place(edge)}`),
+    ...(agent.missing.length > 0 ? [`${name} is not joined at ${agent.missing.map(place).join(", ")}`] : []),
+  ];
+}

@@ -1,0 +1,180 @@
+/** Says in shared storage that this edge is there, what it holds and what it serves; and takes it back when it stops. */
+import { type Clock, jitter, type Random, type Timer } from "../clock.ts";
+import { messageOf } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import type { Storage } from "../storage/storage.ts";
+import {
+  type AgentRow,
+  BEAT_MS,
+  type Card,
+  cardKey,
+  encodeCard,
+  encodePart,
+  MOST_AGENTS,
+  PARTS,
+  type Part,
+  partKey,
+  STALE_MS,
+} from "./card.ts";
+import { createServedLog } from "./served.ts";
+
+/** What the announcer asks the edge for each card. */
+export type Facts = Omit<Card, "id" | "at" | "parts" | "agents">;
+
+export interface AnnouncerOptions {
+  readonly storage: Storage;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** This edge's. */
+  readonly id: string;
+  facts(): Facts;
+  agents(): readonly AgentRow[];
+  /** Host → generation, as in the served part. */
+  served(): Iterable<readonly [host: string, generation: number]>;
+}
+
+export interface Announcer {
+  start(): void;
+  /** Something changed that others ought to know soon. */
+  nudge(): void;
+  /** Takes back what was said; resolves when that is done, or cannot be. */
+  close(): Promise<void>;
+}
+
+/** From a change to the word of it: what comes together is told together. */
+const SOON_MS = 200;
+/** Between two words while changes go on: doubled each time up to the longest. */
+const GAP_MS = 1000;
+const LONGEST_GAP_MS = BEAT_MS;
+
+export function createAnnouncer(options: AnnouncerOptions): Announcer {
+  const { storage, clock, random, log, id } = options;
+  const served = createServedLog();
+  const numbers = { agents: 0, served: 0, changed: 0 };
+  let saidAgents: string | undefined;
+  let agentsNumber = 0;
+  let beat: Timer | undefined;
+  let soon: Timer | undefined;
+  let gap = GAP_MS;
+  let saidAt = Number.NEGATIVE_INFINITY;
+  let saidWall = Number.NEGATIVE_INFINITY;
+  let failing = false;
+  let working: Promise<void> | undefined;
+  let again = false;
+  let closed = false;
+
+  const writes = options.metrics.counter(
+    "skerry_fleet_writes_total",
+    "Values that this edge wrote to tell the fleet of itself, by what they hold; `failed` where storage took none.",
+    ["part"],
+  );
+
+  const store = async (part: Part | "card", value: Uint8Array): Promise<void> => {
+    await storage.store(part === "card" ? cardKey(id) : partKey(id, part), value);
+    writes.inc({ part });
+  };
+
+  const say = async (): Promise<void> => {
+    // Others sweep what they have not heard of for long; a machine that slept may not know.
+    if (clock.wall() - saidWall > STALE_MS || clock.now() - saidAt > STALE_MS) forget();
+    const all = options.agents();
+    const agents = all.slice(0, MOST_AGENTS);
+    const text = JSON.stringify(agents);
+    if (text !== (saidAgents ?? "[]")) {
+      const number = ++agentsNumber;
+      await store("agents", await encodePart({ number, agents }));
+      numbers.agents = number;
+      saidAgents = text;
+    }
+    const told = served.next(options.served());
+    if (told) {
+      if (told.served) await store("served", await encodePart(told.served));
+      if (told.changed) await store("changed", await encodePart(told.changed));
+      Object.assign(numbers, told.numbers);
+      told.commit();
+    }
+    const facts = options.facts();
+    const at = clock.wall();
+    await store("card", encodeCard({ id, ...facts, at, agents: all.length, parts: { ...numbers } }));
+    saidAt = clock.now();
+    saidWall = clock.wall();
+  };
+  const forget = (): void => {
+    served.forget();
+    saidAgents = undefined;
+    numbers.agents = 0;
+  };
+
+  const attempt = async (): Promise<void> => {
+    try {
+      await say();
+      if (failing) log.info("fleet.presence_back");
+      failing = false;
+    } catch (thrown) {
+      writes.inc({ part: "failed" });
+      // While storage is away that was said already.
+      if (!failing && !storage.away?.()) log.warn("fleet.presence_failed", { message: messageOf(thrown) });
+      failing = true;
+      forget();
+    }
+  };
+  /** One at a time; what is asked for meanwhile comes after it. */
+  const announce = (): void => {
+    if (working) {
+      again = true;
+      return;
+    }
+    working = (async () => {
+      do {
+        again = false;
+        await attempt();
+      } while (again && !closed);
+    })().finally(() => {
+      working = undefined;
+    });
+  };
+  const beatOn = (): void => {
+    if (closed) return;
+    announce();
+    beat = clock.after(jitter(BEAT_MS, 0.05, random), beatOn);
+  };
+
+  let nextAt = Number.NEGATIVE_INFINITY;
+  const nudge = (): void => {
+    if (closed || !beat || soon) return;
+    const now = clock.now();
+    const wait = Math.max(SOON_MS, nextAt - now);
+    // Quiet for as long as it last waited: as at first.
+    gap = now - nextAt > gap ? GAP_MS : Math.min(gap * 2, LONGEST_GAP_MS);
+    nextAt = now + wait + gap;
+    soon = clock.after(wait, () => {
+      soon = undefined;
+      announce();
+    });
+  };
+
+  return {
+    start() {
+      if (!beat) beatOn();
+    },
+    nudge,
+    async close() {
+      if (closed) return;
+      closed = true;
+      beat?.cancel();
+      soon?.cancel();
+      await working;
+      if (!beat || storage.away?.()) return;
+      try {
+        await storage.delete(cardKey(id));
+        for (const part of PARTS) if (numbers[part] > 0) await storage.delete(partKey(id, part));
+      } catch (thrown) {
+        // It ages out.
+        log.warn("fleet.presence_left", { message: messageOf(thrown) });
+      }
+    },
+  };
+}
