@@ -62,6 +62,8 @@ export interface Link {
 
 /** Until the edge says how often. */
 const PING_MS = 5000;
+/** How often it is looked for silence. */
+const LOOK_MS = 250;
 /** From the connection to a welcome or a reject. */
 const WELCOME_TIMEOUT_MS = 15_000;
 
@@ -75,7 +77,10 @@ export function openLink(socket: ByteStream, options: LinkOptions): Link {
   let over = false;
   let streams = 0;
   let heardAt = clock.now();
-  let pingMs = jitter(PING_MS, 0.1, options.random);
+  let askedAt = heardAt;
+  let pingMs = PING_MS;
+  // Not all connections at once.
+  const early = jitter(0.9, 0.1, options.random);
 
   const heard = (): void => {
     heardAt = clock.now();
@@ -84,15 +89,19 @@ export function openLink(socket: ByteStream, options: LinkOptions): Link {
   socket.on("data", heard);
   const watch = (): void => {
     if (over) return;
-    const silence = clock.now() - heardAt;
-    if (silence >= 2 * pingMs) {
+    const now = clock.now();
+    if (now - heardAt >= 2 * pingMs) {
       destroy("the edge is silent");
       return;
     }
-    if (silence >= pingMs) control?.send({ type: "ping" });
-    clock.after(pingMs / 4, watch);
+    const askMs = pingMs * early;
+    if (now - heardAt >= askMs && now - askedAt >= askMs / 4) {
+      askedAt = now;
+      control?.send({ type: "ping" });
+    }
+    clock.after(Math.min(LOOK_MS, pingMs / 4), watch);
   };
-  clock.after(pingMs, watch);
+  clock.after(LOOK_MS, watch);
   const welcomeTimer = clock.after(WELCOME_TIMEOUT_MS, () => {
     if (!greeted) destroy("the edge did not answer");
   });
@@ -128,7 +137,7 @@ export function openLink(socket: ByteStream, options: LinkOptions): Link {
         greeted = welcomed = true;
         welcomeTimer.cancel();
         if (typeof message.pingMs === "number" && message.pingMs >= 100)
-          pingMs = jitter(Math.min(message.pingMs, 60_000), 0.1, options.random);
+          pingMs = Math.min(message.pingMs, 60_000);
         options.onWelcome(
           String(message.edgeId).slice(0, 64),
           parseEdges(message.edges),

@@ -2,7 +2,7 @@
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BIN, type Child, type Ended, ROOT, run, start } from "./processes.ts";
+import { BIN, type Child, type Ended, ROOT, run, type StartOptions, start } from "./processes.ts";
 
 export type Runtime = "node" | "bun" | "deno";
 
@@ -54,7 +54,7 @@ export function configFile(content: string | object, name = "skerry.config.json"
 export async function startEdge(
   runtime: Runtime,
   config: string,
-  options: { args?: readonly string[]; cwd?: string; env?: Record<string, string>; boundMs?: number } = {},
+  options: StartOptions & { args?: readonly string[]; boundMs?: number } = {},
 ): Promise<EdgeProcess> {
   const [program, ...before] = command(runtime, "src/cli/skerry.ts");
   const args = options.args ?? ["serve", "--config", config];

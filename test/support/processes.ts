@@ -21,6 +21,8 @@ export function environment(extra: Record<string, string> = {}): NodeJS.ProcessE
 export interface StartOptions {
   cwd?: string;
   env?: Record<string, string>;
+  /** A program and its first arguments that become the program, such as `ip netns exec NAME`. */
+  under?: readonly string[];
 }
 
 export interface Ended {
@@ -53,7 +55,8 @@ const living = new Set<Child>();
 /** Starts a program. Its whole output is kept: start nothing that writes without bound. */
 export function start(command: string, args: readonly string[], options: StartOptions = {}): Child {
   const name = [command, ...args].join(" ");
-  const child: ChildProcess = spawn(command, [...args], {
+  const [program, ...rest] = [...(options.under ?? []), command, ...args];
+  const child: ChildProcess = spawn(program!, rest, {
     cwd: options.cwd ?? ROOT,
     env: environment(options.env),
     stdio: ["ignore", "pipe", "pipe"],

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import https from "node:https";
 import { target } from "../runtime/client.ts";
+import type { Runtime } from "../support/edge.ts";
 import { startRelay } from "../support/relay.ts";
 import { HOST, joined, type World, world, wormhole } from "./processes.ts";
 
@@ -12,10 +13,14 @@ export interface FarReport {
   readonly roundTripMs: number;
 }
 
-export async function far(bytes: number, roundTripMs: number): Promise<FarReport> {
-  const at = await world("node");
+export async function far(
+  bytes: number,
+  roundTripMs: number,
+  [edgeRuntime, runtime]: readonly [Runtime, Runtime] = ["node", "node"],
+): Promise<FarReport> {
+  const at = await world(edgeRuntime);
   const relay = await startRelay({ port: at.edge.https.port, delayMs: roundTripMs / 2 });
-  const agent = wormhole("node", at.token, "far", { args: ["--edge", `127.0.0.1:${relay.port}`] });
+  const agent = wormhole(runtime, at.token, "far", { args: ["--edge", `127.0.0.1:${relay.port}`] });
   await joined(agent);
   try {
     await download(at, 8_000_000); // A window grows as it is used.

@@ -11,7 +11,21 @@ import { type Child, ROOT, start } from "../support/processes.ts";
 
 export const HOST = "app.example.test";
 
+const RUNTIMES: readonly Runtime[] = ["node", "bun", "deno"];
+
+/** Edge and agent: each runtime is each of them once, or with `TUNNEL_PAIRS=all` every one with every other. */
+export const PAIRS: readonly (readonly [Runtime, Runtime])[] =
+  process.env.TUNNEL_PAIRS === "all"
+    ? RUNTIMES.flatMap((edge) => RUNTIMES.map((agent) => [edge, agent] as const))
+    : [
+        ["node", "node"],
+        ["bun", "deno"],
+        ["deno", "bun"],
+      ];
+
 export interface World {
+  /** A Unix socket that leads to the edge's HTTPS port where that is in another network. */
+  readonly way?: string;
   readonly edge: EdgeProcess;
   readonly config: string;
   readonly storage: string;
@@ -24,7 +38,7 @@ export interface World {
 /** An edge with one host, whose backend has no servers of its own, and a token for it. */
 export async function world(
   runtime: Runtime,
-  extra: { storage?: string; config?: object; port?: number } = {},
+  extra: { storage?: string; config?: object; port?: number; under?: readonly string[] } = {},
 ): Promise<World> {
   const folder = mkdtempSync(join(tmpdir(), "skerry-tunnel-"));
   const ca = await testCa();
@@ -48,7 +62,7 @@ export async function world(
       ...extra.config,
     }),
   );
-  const edge = await startEdge(runtime, config);
+  const edge = await startEdge(runtime, config, { ...(extra.under && { under: extra.under }) });
   const { token, tokenId } = await newToken(runtime, config);
   return { edge, config, storage, ca: ca.rootPem, token, tokenId };
 }
@@ -71,12 +85,18 @@ export function wormhole(
   runtime: Runtime,
   token: string,
   name: string,
-  options: { args?: readonly string[]; env?: Record<string, string>; app?: readonly string[] } = {},
+  options: {
+    args?: readonly string[];
+    env?: Record<string, string>;
+    app?: readonly string[];
+    under?: readonly string[];
+  } = {},
 ): Child {
   const [program, ...before] = command(runtime, "src/cli/wormhole.ts");
   const app = options.app ?? ["node", join(ROOT, "test/tunnel/app.ts")];
   return start(program, [...before, ...(options.args ?? []), "--", ...app], {
     env: { WORMHOLE_TOKEN: token, SERVER_NAME: name, ...options.env },
+    ...(options.under && { under: options.under }),
   });
 }
 
@@ -87,7 +107,7 @@ export async function joined(agent: Child): Promise<void> {
 
 /** One request to the world's host, over HTTP/1.1. */
 export function ask(
-  { edge, ca }: Pick<World, "edge" | "ca">,
+  { edge, ca, way }: Pick<World, "edge" | "ca" | "way">,
   path = "/",
   extra: {
     method?: string;
@@ -102,6 +122,7 @@ export function ask(
     const request = https.request({
       ...target({ port: edge.https.port, host: HOST, ca, path, ...extra }),
       agent: extra.agent ?? false,
+      ...(way !== undefined && { socketPath: way }),
     });
     request.setTimeout(20_000, () => request.destroy(new Error(`${path}: no answer in time`)));
     request.on("error", reject);
