@@ -34,6 +34,8 @@ const { values } = parseArgs({
     minutes: { type: "string", default: "10" },
     /** Orders at once. */
     concurrency: { type: "string", default: "32" },
+    /** What the edge runs on: node, bun or deno. */
+    runtime: { type: "string", default: "node" },
   },
 });
 const [hosts, lifetime, minutes, concurrency] = [
@@ -42,6 +44,16 @@ const [hosts, lifetime, minutes, concurrency] = [
   values.minutes,
   values.concurrency,
 ].map(Number) as [number, number, number, number];
+/** With the flags that this process was given, such as those of a profiler. */
+const RUNTIMES: Readonly<Record<string, readonly [string, readonly string[]]>> = {
+  node: [process.execPath, process.execArgv],
+  bun: ["bun", []],
+  deno: ["deno", ["run", "-A", "--quiet"]],
+};
+const fail = (message: string): never => {
+  console.error(message);
+  process.exit(2);
+};
 const names = Array.from({ length: hosts }, (_, n) => `h${n}.storm.test`);
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -65,7 +77,8 @@ async function startEdge(folder: string, pebble: Pebble, httpPort: number, backe
   };
   const file = join(folder, "skerry.config.json");
   writeFileSync(file, JSON.stringify(config));
-  const child: ChildProcess = spawn(process.execPath, [...process.execArgv, CLI, "serve", "--config", file], {
+  const [command, flags] = RUNTIMES[values.runtime] ?? fail(`there is no runtime "${values.runtime}"`);
+  const child: ChildProcess = spawn(command, [...flags, CLI, "serve", "--config", file], {
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...process.env, NO_COLOR: "1" },
   });
@@ -210,6 +223,9 @@ try {
     `the edge: ${(cores * 100).toFixed(0)} % of a core; resident ${resident[0]?.toFixed(0)} MiB at first, ` +
       `${Math.max(...resident).toFixed(0)} at most, ${resident.at(-1)?.toFixed(0)} at last`,
   );
+  const every = Math.max(1, Math.ceil(resident.length / 10));
+  const course = resident.filter((_, second) => second % every === 0).map((mib) => mib.toFixed(0));
+  console.log(`resident each ${every} s: ${course.join(", ")} MiB`);
 } finally {
   await edge.stop();
   await pebble.close();

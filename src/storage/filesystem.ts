@@ -29,8 +29,12 @@ export function openFilesystemStorage(root: string, options: FilesystemStorageOp
 
   const store = async (path: string, value: Uint8Array): Promise<void> => {
     try {
-      await makeFolder(dirname(path));
-      await writeAtomically(path, value);
+      // The folder is there but for the first time: it is not looked for each time.
+      await writeAtomically(path, value).catch(async (thrown: unknown) => {
+        if (systemCode(thrown) !== "ENOENT") throw thrown;
+        await makeFolder(dirname(path));
+        await writeAtomically(path, value);
+      });
     } catch (thrown) {
       throw storageError("write", path, thrown);
     }

@@ -4,7 +4,7 @@ import type { AcmeConfig } from "../config/config.ts";
 import { EdgeError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
-import { type AcmeClient, type Connection, connect } from "./acme.ts";
+import { type AcmeClient, type Connection, connect, createShared, type Shared } from "./acme.ts";
 import { newKey } from "./certificate-key.ts";
 import { problemOf } from "./problem.ts";
 import type { Transport } from "./transport.ts";
@@ -23,6 +23,8 @@ export interface AccountsOptions {
   transport: Transport;
   wall: () => number;
   log: Log;
+  /** What its connections have in common. @default a new one */
+  shared?: Shared;
   /** Told as soon as a key is known, before the CA is. */
   onThumbprint(thumbprint: string): void;
 }
@@ -40,7 +42,16 @@ export interface Accounts {
 }
 
 export function createAccounts(options: AccountsOptions): Accounts {
-  const { issuerName, config, storage, transport, wall, log, onThumbprint } = options;
+  const {
+    issuerName,
+    config,
+    storage,
+    transport,
+    wall,
+    log,
+    onThumbprint,
+    shared = createShared(),
+  } = options;
   const storageKey = `accounts/${issuerName}/account`;
   let known: Account | undefined;
 
@@ -79,6 +90,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
       directory: config.directory,
       accountKey: account.key,
       accountUrl: account.url,
+      shared,
       transport,
       signal,
       wall,

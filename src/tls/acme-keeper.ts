@@ -286,7 +286,8 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
       if (!force && blockedUntil !== undefined && clock.wall() < blockedUntil) return;
       if (force) renewal.hasten();
       const before = bundle?.generation;
-      await limiter.run(() => order(desk, force), stop.signal);
+      // A host that shows a placeholder comes before any that is only to be renewed.
+      await limiter.run(() => order(desk, force), stop.signal, bundle === undefined);
       if (bundle && (bundle.generation !== before || held || !isDue()) && !unsaved) {
         // Who asked for one while it was on its way has it now; another order would be one too many.
         if (bundle.generation !== before) forced = false;

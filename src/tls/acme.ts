@@ -11,6 +11,8 @@ export type AcmeClient = InstanceType<typeof acme.Client>;
 
 /** What is asked of acme-client's HTTP object; not in its types, so {@link connect} checks that it is there. */
 interface ClientHttp {
+  directoryCache: Record<string, unknown> | null;
+  directoryTimestamp: number;
   request(
     url: string,
     method: string,
@@ -32,8 +34,40 @@ export interface Connection {
   retryAfter(url: string): number | undefined;
 }
 
+/** What is the CA's and good for every order: it spares each of them two round trips. */
+export interface Shared {
+  directory: { readonly resources: Record<string, unknown>; readonly at: number } | undefined;
+  /** RFC 8555 §6.5: every answer brings the next nonce. */
+  readonly nonces: { readonly value: string; readonly at: number }[];
+}
+
+export function createShared(): Shared {
+  return { directory: undefined, nonces: [] };
+}
+
+interface DirectoryOptions {
+  directory: string;
+  shared: Shared;
+  transport: Transport;
+  signal: AbortSignal;
+  wall: () => number;
+}
+
+/** What the CA's directory holds, as of now or of the last minutes. */
+export async function resourcesOf(options: DirectoryOptions): Promise<Record<string, unknown>> {
+  const { directory, shared, transport, signal, wall } = options;
+  const known = shared.directory;
+  if (known && Math.abs(wall() - known.at) < DIRECTORY_LIFE_MS) return known.resources;
+  const { data } = await transport({ url: directory, method: "GET" }, signal);
+  const resources = isObject(data) ? data : {};
+  shared.directory = { resources, at: wall() };
+  return resources;
+}
+
 export interface ConnectOptions {
   directory: string;
+  /** @default its own */
+  shared?: Shared;
   /** PKCS#8 PEM. */
   accountKey: string;
   accountUrl: string | undefined;
@@ -45,11 +79,24 @@ export interface ConnectOptions {
 
 /** Five, as acme-client has it, would fail one order in ten where half of all nonces are refused. */
 const BAD_NONCE_RETRIES = 12;
-const MAX_NONCES = 16;
+const MAX_NONCES = 64;
+/** A nonce that is refused costs the round trip that it was to spare. */
+const NONCE_LIFE_MS = 10 * 60_000;
+/** How long a CA may go on with what its directory said. */
+const DIRECTORY_LIFE_MS = 5 * 60_000;
 
 /** A client for one account and one piece of work: everything it does ends when `signal` aborts. */
 export function connect(options: ConnectOptions): Connection {
-  const { directory, accountKey, accountUrl, transport, signal, wall, eab } = options;
+  const {
+    directory,
+    accountKey,
+    accountUrl,
+    transport,
+    signal,
+    wall,
+    eab,
+    shared = createShared(),
+  } = options;
   const client = new acme.Client({
     directoryUrl: directory,
     accountKey,
@@ -61,8 +108,14 @@ export function connect(options: ConnectOptions): Connection {
     throw new EdgeError("INTERNAL", "acme-client has changed: its http.request is gone");
   }
   const waits = new Map<string, number>();
-  const nonces: string[] = [];
+  const { nonces } = shared;
   const askNonce = http.getNonce.bind(http);
+  const isYoung = (at: number, life: number): boolean => Math.abs(wall() - at) < life;
+  if (shared.directory && isYoung(shared.directory.at, DIRECTORY_LIFE_MS)) {
+    http.directoryCache = shared.directory.resources;
+    // By its own clock; a connection does not live for the day after which it would look again.
+    http.directoryTimestamp = Number.POSITIVE_INFINITY;
+  }
 
   http.maxBadNonceRetries = BAD_NONCE_RETRIES;
   http.request = async (url, method, { data, headers } = {}) => {
@@ -72,17 +125,35 @@ export function connect(options: ConnectOptions): Connection {
       headers: { ...headers, "content-type": "application/jose+json" },
     };
     if (data !== undefined) request.data = data;
-    const response = await transport(request, signal);
+    let response: AcmeResponse;
+    try {
+      response = await transport(request, signal);
+    } catch (thrown) {
+      // Its resources may have moved.
+      shared.directory = undefined;
+      throw thrown;
+    }
     const wait = parseRetryAfter(response.headers["retry-after"], wall());
     if (wait === undefined) waits.delete(url);
     else waits.set(url, wait);
-    // RFC 8555 §6.5: every answer brings the next nonce, which saves a round trip per request.
-    // Those of badNonce and newNonce are used by the client itself.
+    if (url === directory && response.status < 400 && isObject(response.data)) {
+      shared.directory = { resources: response.data, at: wall() };
+    }
+    // The nonces of badNonce and newNonce are used by the client itself.
     const nonce = response.headers["replay-nonce"];
-    if (nonce && response.status < 400 && method !== "head" && nonces.length < MAX_NONCES) nonces.push(nonce);
+    if (nonce && response.status < 400 && method !== "head") {
+      if (nonces.length >= MAX_NONCES) nonces.shift();
+      nonces.push({ value: nonce, at: wall() });
+    }
     return response;
   };
-  http.getNonce = async () => nonces.pop() ?? askNonce();
+  http.getNonce = async () => {
+    // The youngest first.
+    const nonce = nonces.pop();
+    if (nonce && isYoung(nonce.at, NONCE_LIFE_MS)) return nonce.value;
+    nonces.length = 0;
+    return askNonce();
+  };
 
   return {
     client,
@@ -95,8 +166,6 @@ export function connect(options: ConnectOptions): Connection {
   };
 }
 
-/** A CSR for one name, signed by `key`. */
-export async function certificateRequest(host: string, key: string): Promise<Buffer> {
-  const [, csr] = await acme.crypto.createCsr({ altNames: [host] }, key);
-  return csr;
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
 }

@@ -1,23 +1,40 @@
 /** Renewal information (RFC 9773): how a certificate is named to its CA, and when the CA wants it renewed. */
-import "reflect-metadata";
-import { AuthorityKeyIdentifierExtension, X509Certificate } from "@peculiar/x509";
+import { X509Certificate } from "node:crypto";
+import forge from "node-forge";
 import type { Random } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
 import { splitChain, type Validity } from "./certificate.ts";
+
+const { asn1 } = forge;
+const { Type, Class } = asn1;
+/** RFC 5280 §4.2.1.1, as DER. */
+const AUTHORITY_KEY_ID = asn1.oidToDer("2.5.29.35").getBytes();
 
 /** RFC 9773 §4.1: base64url of the issuer's key identifier, a dot, and that of the serial number's DER bytes. */
 export function ariId(chain: string): string | undefined {
   const [leaf] = splitChain(chain);
   if (!leaf) return undefined;
-  const certificate = new X509Certificate(leaf);
-  const keyId = certificate.getExtension(AuthorityKeyIdentifierExtension)?.keyId;
-  if (keyId === undefined) return undefined;
-  let serial = certificate.serialNumber;
-  if (serial.length % 2) serial = `0${serial}`;
-  // DER keeps an integer positive with a leading zero byte.
-  if (Number.parseInt(serial.slice(0, 2), 16) >= 0x80) serial = `00${serial}`;
-  return `${base64url(keyId)}.${base64url(serial)}`;
+  const certificate = asn1.fromDer(new X509Certificate(leaf).raw.toString("latin1"));
+  const fields = parts(parts(certificate)[0]);
+  const serial = fields.find(({ type, tagClass }) => tagClass === Class.UNIVERSAL && type === Type.INTEGER);
+  const extensions = fields.find(
+    ({ type, tagClass }) => tagClass === Class.CONTEXT_SPECIFIC && Number(type) === 3,
+  );
+  for (const each of parts(parts(extensions)[0])) {
+    const [id, ...rest] = parts(each);
+    if (id?.value !== AUTHORITY_KEY_ID) continue;
+    const value = rest.at(-1)?.value;
+    if (typeof value !== "string") return undefined;
+    // Its keyIdentifier is [0]; issuer and serial number, which some have beside it, are [1] and [2].
+    const keyId = parts(asn1.fromDer(value)).find(({ type }) => Number(type) === 0)?.value;
+    if (typeof keyId !== "string" || typeof serial?.value !== "string") return undefined;
+    return `${base64url(keyId)}.${base64url(serial.value)}`;
+  }
+  return undefined;
 }
+
+const parts = (item: forge.asn1.Asn1 | undefined): forge.asn1.Asn1[] =>
+  Array.isArray(item?.value) ? item.value : [];
 
 /** What a CA says of one certificate. Wall times in milliseconds. */
 export interface RenewalInfo {
@@ -74,4 +91,5 @@ export function emergencyStart({ notBefore, notAfter }: Validity): number {
   return notAfter - (notAfter - notBefore) / 20;
 }
 
-const base64url = (hex: string): string => Buffer.from(hex, "hex").toString("base64url");
+/** Of the bytes that forge keeps as characters. */
+const base64url = (bytes: string): string => Buffer.from(bytes, "latin1").toString("base64url");

@@ -73,9 +73,9 @@ export function renewalStart({ notBefore, notAfter }: Validity): number {
   return notAfter - lifetime / (lifetime < SHORT_LIFETIME_MS ? 2 : 3);
 }
 
-/** {@link renewalStart} moved by up to ±2 % of the lifetime, so that certificates obtained together part ways. */
+/** {@link renewalStart} moved by up to ±5 % of the lifetime, so that certificates obtained together part ways. */
 export function renewalTime(validity: Validity, random: Random): number {
-  const spread = (validity.notAfter - validity.notBefore) / 50;
+  const spread = (validity.notAfter - validity.notBefore) / 20;
   return renewalStart(validity) + spread * (2 * random() - 1);
 }
 

@@ -5,11 +5,12 @@ import { EdgeError } from "../errors.ts";
 import { type Log, silentLog } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Account, accountLoss, createAccounts, thumbprintOf } from "./account.ts";
-import { type Connection, certificateRequest } from "./acme.ts";
+import { type Connection, createShared, resourcesOf } from "./acme.ts";
 import { ariId, parseRenewalInfo, type RenewalInfo } from "./ari.ts";
 import { bundleOf, checkServable, type KeyPair } from "./bundle.ts";
 import { invalid, splitChain } from "./certificate.ts";
 import { newKey } from "./certificate-key.ts";
+import { certificateRequest } from "./certificate-request.ts";
 import { type HttpChallenge, httpSolver } from "./challenge.ts";
 import { createPendingOrders, type PendingOrder } from "./pending.ts";
 import { pollUntil } from "./poll.ts";
@@ -102,7 +103,9 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
   };
   if (options.requestTimeoutMs !== undefined) transportOptions.timeoutMs = options.requestTimeoutMs;
   const transport = createTransport(transportOptions);
+  const shared = createShared();
   const accounts = createAccounts({
+    shared,
     issuerName: name,
     config,
     storage,
@@ -225,15 +228,15 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
   ): Promise<KeyPair> => {
     const { client } = connection;
     let order = first;
-    const poll = (wanted: readonly string[]): Promise<void> =>
-      pollUntil({
+    const poll = async (wanted: readonly string[]): Promise<void> => {
+      if (wanted.includes(order.status)) return;
+      await pollUntil({
         what: `${host}: the order at the CA`,
         clock,
         signal,
         timeoutMs: pollTimeoutMs,
         forgive: isTransient,
         look: async () => {
-          if (wanted.includes(order.status)) return true;
           if (order.status === "invalid") throw orderFailed(host, order);
           order = await client.getOrder(order);
           if (wanted.includes(order.status)) return true;
@@ -241,10 +244,10 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
           return connection.retryAfter(order.url);
         },
       });
+    };
     order = await client.getOrder(order);
     await poll(["ready", "processing", "valid"]);
-    if (order.status === "ready")
-      order = await client.finalizeOrder(order, await certificateRequest(host, key));
+    if (order.status === "ready") order = await client.finalizeOrder(order, certificateRequest(host, key));
     await poll(["valid"]);
     return { key, chain: await client.getCertificate(order, config.preferredChain) };
   };
@@ -293,8 +296,8 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
     async renewalInfo(id, signal) {
       return guard(
         async () => {
-          const { data } = await transport({ url: config.directory, method: "GET" }, signal);
-          const base = (data as { renewalInfo?: unknown }).renewalInfo;
+          const { directory } = config;
+          const { renewalInfo: base } = await resourcesOf({ directory, shared, transport, signal, wall });
           if (typeof base !== "string") return undefined;
           const url = `${base.replace(/\/$/, "")}/${id}`;
           const answer = await transport({ url, method: "GET" }, signal);

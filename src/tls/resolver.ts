@@ -101,6 +101,8 @@ export function createResolver({
           cause,
         );
       }
+      // Handshakes under way hold theirs by themselves.
+      if (entry.hash !== hash) contexts.delete(entry.hash);
       entry.bundle = bundle;
       entry.hash = hash;
       entry.ordered = true;

@@ -35,13 +35,15 @@ export type Transport = (request: AcmeRequest, signal: AbortSignal) => Promise<A
 /** Answers of a CA are small; a chain of certificates is some 10 KiB. */
 const MAX_BODY_BYTES = 1 << 20;
 const DEFAULT_TIMEOUT_MS = 30_000;
+/** Servers and the networks between keep an idle connection for longer than that. */
+const IDLE_MS = 15_000;
+const MAX_IDLE = 32;
 const USER_AGENT = "skerry (acme-client)";
 
 /** Rejects with ACME_UNREACHABLE, ACME_TIMEOUT or ACME_PROBLEM; badNonce is left to the client, which knows what to do. */
 export function createTransport(options: TransportOptions): Transport {
   const { clock, trustedCa, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
-  // One connection per call: an order takes some ten calls, and a kept connection that the CA closed would fail one of them.
-  const agent = new https.Agent({ keepAlive: false, ...(trustedCa !== undefined && { ca: trustedCa }) });
+  const agents = createAgents(trustedCa);
   return async (request, signal) => {
     const { origin } = new URL(request.url);
     const deadline = new AbortController();
@@ -49,7 +51,7 @@ export function createTransport(options: TransportOptions): Transport {
     let response: AcmeResponse;
     try {
       signal.throwIfAborted();
-      response = await send(request, agent, AbortSignal.any([signal, deadline.signal]));
+      response = await sendOnce(request, agents, AbortSignal.any([signal, deadline.signal]));
     } catch (cause) {
       if (signal.aborted) throw signal.reason;
       if (deadline.signal.aborted) {
@@ -91,11 +93,48 @@ function problemError(origin: string, problem: AcmeProblem): EdgeError {
   });
 }
 
-function send(request: AcmeRequest, agent: https.Agent, signal: AbortSignal): Promise<AcmeResponse> {
+interface Agents {
+  /** Keeps connections for the next call: an order takes some ten calls, and a TLS handshake costs more than any of them. */
+  readonly kept: Pair;
+  /** A new connection for each call. */
+  readonly fresh: Pair;
+}
+
+interface Pair {
+  readonly secure: https.Agent;
+  readonly plain: http.Agent;
+}
+
+function createAgents(trustedCa: string | undefined): Agents {
+  const pair = (options: http.AgentOptions): Pair => ({
+    secure: new https.Agent({ ...options, ...(trustedCa !== undefined && { ca: trustedCa }) }),
+    plain: new http.Agent(options),
+  });
+  return {
+    kept: pair({ keepAlive: true, timeout: IDLE_MS, maxFreeSockets: MAX_IDLE, scheduling: "lifo" }),
+    fresh: pair({ keepAlive: false }),
+  };
+}
+
+/** The CA closed a kept connection before it said a word; it cannot have meant the request. */
+class Stale extends Error {}
+
+/** On a kept connection where there is one; once more, on a new one, where the CA had given that up. */
+async function sendOnce(request: AcmeRequest, agents: Agents, signal: AbortSignal): Promise<AcmeResponse> {
+  try {
+    return await send(request, agents.kept, signal);
+  } catch (thrown) {
+    if (!(thrown instanceof Stale) || signal.aborted) throw thrown;
+    return await send(request, agents.fresh, signal);
+  }
+}
+
+function send(request: AcmeRequest, { secure, plain }: Pair, signal: AbortSignal): Promise<AcmeResponse> {
   return new Promise((resolve, reject) => {
     const body = request.data === undefined ? undefined : Buffer.from(JSON.stringify(request.data));
-    const secure = request.url.startsWith("https:");
-    const outgoing = (secure ? https : http).request(
+    const overTls = request.url.startsWith("https:");
+    let answering = false;
+    const outgoing = (overTls ? https : http).request(
       request.url,
       {
         method: request.method.toUpperCase(),
@@ -104,9 +143,10 @@ function send(request: AcmeRequest, agent: https.Agent, signal: AbortSignal): Pr
           ...request.headers,
           ...(body && { "content-length": String(body.length) }),
         },
-        ...(secure && { agent }),
+        agent: overTls ? secure : plain,
       },
       (incoming) => {
+        answering = true;
         const chunks: Buffer[] = [];
         let size = 0;
         incoming.on("data", (chunk: Buffer) => {
@@ -136,7 +176,10 @@ function send(request: AcmeRequest, agent: https.Agent, signal: AbortSignal): Pr
       outgoing.destroy();
     };
     const abort = (): void => stop(signal.reason);
-    outgoing.on("error", stop);
+    outgoing.on("error", (thrown) =>
+      // Deno 2.9 tries again by itself.
+      stop(outgoing.reusedSocket && !answering ? new Stale(thrown.message, { cause: thrown }) : thrown),
+    );
     signal.addEventListener("abort", abort, { once: true });
     outgoing.end(body);
   });

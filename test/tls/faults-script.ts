@@ -9,6 +9,7 @@ import { createHttpChallenge } from "../../src/tls/challenge.ts";
 import { createAcmeIssuer } from "../../src/tls/issuer.ts";
 import { createLocalCa } from "../../src/tls/local-ca.ts";
 import { problemOf } from "../../src/tls/problem.ts";
+import { createTransport } from "../../src/tls/transport.ts";
 
 const [directory = "", caPath = ""] = process.argv.slice(2);
 const trustedCa = readFileSync(caPath, "utf8");
@@ -88,4 +89,38 @@ await tell(
   "a broken CA",
   await http((_, response) => void response.writeHead(503, { "retry-after": "5" }).end("<html>")),
 );
+
+/** Calls one after the other, to a server that hangs up after each answer, on the request, or not at all. */
+async function calls(
+  name: string,
+  hangUp: "never" | "after an answer" | "on the second request",
+): Promise<void> {
+  let connections = 0;
+  let requests = 0;
+  const at = await listen(
+    createTcpServer((socket) => {
+      connections++;
+      socket.on("error", () => {});
+      socket.on("data", () => {
+        if (++requests === 2 && hangUp === "on the second request") return void socket.destroy();
+        const body = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        socket.write(body, () => {
+          if (hangUp === "after an answer") socket.destroy();
+        });
+      });
+    }),
+  );
+  const transport = createTransport({ clock: systemClock, trustedCa: undefined, timeoutMs: 2000 });
+  const statuses: number[] = [];
+  for (let n = 0; n < 3; n++) {
+    const signal = new AbortController().signal;
+    statuses.push((await transport({ url: at, method: "POST", data: {} }, signal)).status);
+  }
+  // How many connections a repeated call leaves behind is the runtime's affair.
+  const seen = hangUp === "on the second request" ? { requests } : { connections };
+  console.log(JSON.stringify({ name, statuses, ...seen }));
+}
+await calls("one connection for several calls", "never");
+await calls("a connection closed after each answer", "after an answer");
+await calls("a kept connection closed without an answer", "on the second request");
 process.exit(0);

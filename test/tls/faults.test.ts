@@ -25,6 +25,13 @@ const EXPECTED = [
     retryAfterMs: 7000,
   },
   { name: "a broken CA", code: "ACME_PROBLEM", retry: "any", type: "none", retryAfterMs: 5000 },
+  { name: "one connection for several calls", statuses: [200, 200, 200], connections: 1 },
+  { name: "a connection closed after each answer", statuses: [200, 200, 200], connections: 3 },
+  {
+    name: "a kept connection closed without an answer",
+    statuses: [200, 200, 200],
+    requests: 4,
+  },
 ];
 
 let pebble: Pebble;
