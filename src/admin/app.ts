@@ -3,6 +3,7 @@ import { Hono } from "hono";
 import type { AdminSource } from "../edge/admin-source.ts";
 import { degradations } from "../edge/readiness.ts";
 import { certificateRoutes } from "./certificates.ts";
+import { hostRoutes, serverRoutes } from "./dynamic.ts";
 import { fleetRoutes } from "./fleet.ts";
 import { requestRoutes } from "./requests.ts";
 
@@ -13,6 +14,7 @@ import { requestRoutes } from "./requests.ts";
  * - `GET /certificates`, `GET /backends`, `GET /wormholes`: JSON.
  * - `GET /edges`, `GET /agents`, `GET /certificates/HOST`: see `fleet.ts`.
  * - `GET /requests`, `GET /requests/ID`: see `requests.ts`.
+ * - `GET /hosts`, and what changes hosts and servers: see `dynamic.ts`.
  * - `POST /certificates/HOST/…`: see `certificates.ts`.
  */
 export function createAdminApp(source: AdminSource): Hono {
@@ -30,6 +32,10 @@ export function createAdminApp(source: AdminSource): Hono {
   app.get("/certificates", (c) => c.json({ certificates: source.certificates() }));
   if (source.actions) app.route("/certificates", certificateRoutes(source.actions));
   app.get("/backends", (c) => c.json({ backends: source.backends() }));
+  if (source.dynamic) {
+    app.route("/backends", serverRoutes(source.dynamic));
+    app.route("/hosts", hostRoutes(source.dynamic));
+  }
   app.get("/wormholes", (c) => c.json({ wormholes: source.wormholes?.() ?? [] }));
   app.route("/", fleetRoutes(source));
   app.route(

@@ -48,6 +48,7 @@ export async function withEdge<T>(
   const edge = await startEdge(alone, {
     admin: createAdminApp,
     announces: false,
+    dynamic: false,
     // The command says itself what came of it.
     log: createLog({ level: "error", write: (line) => void process.stderr.write(line) }),
   });

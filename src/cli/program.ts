@@ -1,6 +1,7 @@
 /** The `skerry` command: its subcommands, and how they fail. */
 import { Command, CommanderError } from "commander";
 import { version } from "../version.ts";
+import { addBackends } from "./backends.ts";
 import { addCerts } from "./certs.ts";
 import { addCheck } from "./check.ts";
 import { addConfig } from "./config.ts";
@@ -8,6 +9,7 @@ import { addDev } from "./dev.ts";
 import { addDoctor } from "./doctor.ts";
 import { EXIT_USAGE, reportFailure } from "./fail.ts";
 import { addFleet } from "./fleet.ts";
+import { addHosts } from "./hosts.ts";
 import { addPresence } from "./presence.ts";
 import { addServe } from "./serve.ts";
 import { addToken } from "./token.ts";
@@ -50,6 +52,8 @@ Examples:
   addCheck(program);
   addConfig(program);
   addDoctor(program);
+  addHosts(program);
+  addBackends(program);
   addToken(program);
   addFleet(program);
   addPresence(program);

@@ -59,6 +59,8 @@ export interface ServerConfig {
   readonly socket?: string;
   /** Whether `host` is a name with SRV records. */
   readonly srv?: boolean;
+  /** @default "config" */
+  readonly source?: "config" | "dynamic";
 }
 
 /** The first and the last status of a range. */
@@ -113,6 +115,8 @@ export interface BackendConfig {
   readonly balancing: BalancingConfig;
   readonly retry: RetryConfig;
   readonly hedge: HedgeConfig | undefined;
+  /** @default "config" */
+  readonly source?: "config" | "dynamic";
 }
 
 /** How names of servers are resolved. */
@@ -156,6 +160,8 @@ export interface HostConfig {
   readonly hsts: string | undefined;
   readonly clientAuth: ClientAuthConfig | undefined;
   readonly handler: HostHandler;
+  /** @default "config" */
+  readonly source?: "config" | "dynamic";
 }
 
 export interface OnDemandConfig {

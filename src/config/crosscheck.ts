@@ -6,7 +6,7 @@ import { DEFAULT_LIMITS } from "../exchange/limits.ts";
 import { checkApp } from "./app-backends.ts";
 import type { ListenAddress } from "./config.ts";
 import { formatAddress, parseAddress, parseServedName } from "./parse.ts";
-import { parseServer } from "./parse-server.ts";
+import { parseServer, serverKey } from "./parse-server.ts";
 import type { Problem } from "./problems.ts";
 import { suggestion } from "./problems.ts";
 import { DEFAULT_DIRECTORY, isApp } from "./schema.ts";
@@ -95,8 +95,7 @@ function checkServers(path: readonly PropertyKey[], servers: readonly unknown[])
     const url = typeof server === "string" ? server : fieldsOf(server).url;
     const parsed = typeof url === "string" ? parseServer(url) : undefined;
     if (!parsed || !("value" in parsed)) return;
-    const { socket, srv } = parsed.value;
-    const key = socket ?? (srv ? `srv+${parsed.value.host}` : formatAddress(parsed.value));
+    const key = serverKey(parsed.value);
     const first = seen.get(key);
     if (first === undefined) seen.set(key, index);
     else

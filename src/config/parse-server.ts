@@ -1,7 +1,7 @@
 /** The small languages of a backend's settings: addresses of servers and of name servers, and ranges of statuses. */
 import { isIP } from "node:net";
 import type { ServerConfig, StatusRange } from "./config.ts";
-import { type Parsed, parseAddress } from "./parse.ts";
+import { formatAddress, type Parsed, parseAddress } from "./parse.ts";
 
 const quote = (text: string): string => JSON.stringify(text);
 const unbracket = (host: string): string => host.replace(/^\[(.*)\]$/, "$1");
@@ -53,6 +53,11 @@ export function parseServer(text: string): Parsed<ParsedServer> {
       problem: `SRV records say the port: write ${quote(`${written}://${host}`)}, not ${quote(text)}`,
     };
   return { value: { ...server, port: 0, srv: true } };
+}
+
+/** Two servers of one backend with the same key are one. */
+export function serverKey({ socket, srv, ...address }: ParsedServer): string {
+  return socket ?? (srv ? `srv+${address.host}` : formatAddress(address));
 }
 
 /** "unix:/run/app.sock". A path that is not absolute is one relative to the config; `resolve.ts` completes it. */

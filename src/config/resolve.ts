@@ -139,8 +139,11 @@ function absoluteStorage(storage: string = "file:./certs", files: PemReader): st
 }
 
 function fillAcme({ acme, hosts, onDemand }: ParsedConfig, files: PemReader): AcmeConfig | undefined {
+  // Hosts that are added later need it too.
   const needed =
-    onDemand !== undefined || Object.values(hosts).some((host) => isApp(host) || host.tls === undefined);
+    onDemand !== undefined ||
+    acme?.agreeToTerms === true ||
+    Object.values(hosts).some((host) => isApp(host) || host.tls === undefined);
   if (!acme || !needed) return undefined;
   const { keyType, concurrency, fallback } = acme;
   const challenges = fillChallenges(acme, files.absolute, files.problems);
@@ -217,7 +220,7 @@ function fillServer(
   };
 }
 
-function fillBackend(name: string, backend: ParsedBackend, files: PemReader): BackendConfig {
+export function fillBackend(name: string, backend: ParsedBackend, files: PemReader): BackendConfig {
   const { health } = backend;
   return {
     name,

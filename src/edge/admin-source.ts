@@ -2,6 +2,7 @@
 import type { Metrics } from "../metrics.ts";
 import type { CertificateActions } from "../tls/actions.ts";
 import type { WormholeView } from "../tunnel/gateway.ts";
+import type { DynamicActions } from "./dynamic.ts";
 import type { ExplainedRequest } from "./explain.ts";
 import type { FleetSource } from "./presence.ts";
 
@@ -24,6 +25,8 @@ export interface AdminSource {
   readonly fleet?: FleetSource;
   /** What operators may do with certificates. */
   readonly actions?: CertificateActions;
+  /** Hosts and backends, and what operators may do with them. */
+  readonly dynamic?: DynamicActions;
 }
 
 /** One host's certificate; whatever else the source knows of it is shown too. */
@@ -38,6 +41,7 @@ export interface BackendView {
   readonly name: string;
   /** Servers in the config; none where only wormholes join. */
   readonly configured: number;
+  readonly source?: "config" | "dynamic";
   readonly servers: readonly ServerView[];
 }
 
@@ -51,4 +55,5 @@ export interface ServerView {
   readonly inFlight: number;
   readonly latencyMs: number | undefined;
   readonly weight: number;
+  readonly source?: "config" | "dynamic" | "wormhole";
 }

@@ -2,7 +2,7 @@
 import type { BackendView, ServerView } from "./admin-source.ts";
 import type { Backend } from "./backends.ts";
 
-export function backendView({ pool, config }: Backend): BackendView {
+export function backendView({ pool, config, fixed }: Backend): BackendView {
   const servers = pool.members().map(
     ({ id, location, state, failing, inFlight, latencyMs, weight }): ServerView => ({
       id,
@@ -12,7 +12,9 @@ export function backendView({ pool, config }: Backend): BackendView {
       inFlight,
       latencyMs,
       weight,
+      // Who is in no list has joined by itself.
+      source: fixed.has(id) ? (fixed.get(id)?.server.source ?? "config") : "wormhole",
     }),
   );
-  return { name: pool.name, configured: config.servers.length, servers };
+  return { name: pool.name, source: config.source ?? "config", configured: config.servers.length, servers };
 }

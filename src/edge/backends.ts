@@ -29,6 +29,8 @@ export interface BackendsOptions {
 export interface Backend {
   readonly config: BackendConfig;
   readonly pool: Pool;
+  /** What the fixed members were made from, by id. */
+  readonly fixed: ReadonlyMap<string, FixedServer>;
 }
 
 export interface Backends {
@@ -38,8 +40,9 @@ export interface Backends {
    * Makes the backends be these. Resolves when the names of their servers are known, or have had their time; until then
    * a backend goes on with what it had.
    * @param dns - left out, it stays as it was
+   * @param waitMs - how long names have. @default 3000
    */
-  update(configs: ReadonlyMap<string, BackendConfig>, dns?: DnsConfig): Promise<void>;
+  update(configs: ReadonlyMap<string, BackendConfig>, dns?: DnsConfig, waitMs?: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -231,7 +234,8 @@ export function createBackends(options: BackendsOptions): Backends {
   return {
     get: (name) => running.get(name),
     all: () => [...running.values()],
-    async update(configs, nextDns = dns) {
+    async update(configs, nextDns = dns, waitMs = RESOLVE_WAIT_MS) {
+      const sameDns = nextDns === dns;
       dns = nextDns;
       for (const [name, backend] of running) {
         if (configs.has(name)) continue;
@@ -243,6 +247,8 @@ export function createBackends(options: BackendsOptions): Backends {
       const ready: Promise<unknown>[] = [];
       for (const [name, config] of configs) {
         let backend = running.get(name);
+        // A change of one of ten thousand leaves the others alone.
+        if (backend?.config === config && sameDns) continue;
         if (!backend) {
           backend = start(config);
           running.set(name, backend);
@@ -250,7 +256,7 @@ export function createBackends(options: BackendsOptions): Backends {
         ready.push(apply(backend, config));
       }
       const waited = new AbortController();
-      const late = sleep(clock, RESOLVE_WAIT_MS, waited.signal).catch(() => {}); // Nobody waits any more.
+      const late = sleep(clock, waitMs, waited.signal).catch(() => {}); // Nobody waits any more.
       await Promise.race([Promise.all(ready), late]);
       waited.abort();
     },

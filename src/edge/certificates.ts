@@ -79,6 +79,7 @@ export function createCertificates(config: ResolvedConfig, parts: CertificatesPa
     },
     ...(config.acme?.concurrency !== undefined && { concurrency: config.acme.concurrency }),
   });
+  let permitted = config.onDemand;
   let permission = config.onDemand && createPermission(config.onDemand.permission, clock);
   const onDemand =
     config.onDemand &&
@@ -113,7 +114,10 @@ export function createCertificates(config: ResolvedConfig, parts: CertificatesPa
     },
     follow(next) {
       hosts = next.hosts;
-      if (next.onDemand) permission = createPermission(next.onDemand.permission, clock);
+      // Kept where it is the same: it remembers what was asked.
+      if (next.onDemand && next.onDemand !== permitted)
+        permission = createPermission(next.onDemand.permission, clock);
+      permitted = next.onDemand;
       return manager.setHosts(managed());
     },
     shareTickets(apply) {

@@ -25,7 +25,7 @@ import type { AdminSource } from "./admin-source.ts";
 import { backendView } from "./backend-view.ts";
 import { createCertificates } from "./certificates.ts";
 import { createConnections } from "./connections.ts";
-
+import { openDynamic } from "./dynamic.ts";
 import { createExplaining } from "./explain.ts";
 import { createHandler } from "./handler.ts";
 import { withHsts } from "./hsts.ts";
@@ -44,6 +44,7 @@ import {
   hostOf,
   lookUp,
   madeWhenAsked,
+  onceEach,
   type Route,
   type RouteTable,
 } from "./routes.ts";
@@ -84,20 +85,30 @@ export interface EdgeOptions {
   readonly announces?: boolean;
   readonly clock?: Clock;
   readonly random?: Random;
+  /** Whether hosts and servers that were added by command are served too. @default true */
+  readonly dynamic?: boolean;
 }
+
+/** How long a change by command waits for names of servers: the next change is behind it. */
+const DYNAMIC_NAMES_MS = 300;
 
 /**
  * Starts an edge, and resolves when it listens and serves every certificate that storage holds.
  *
  * @throws EdgeError LISTEN_FAILED, STORAGE_UNWRITABLE and the like, each with what to do about it
  */
-export async function startEdge(config: ResolvedConfig, options: EdgeOptions): Promise<Edge> {
+export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Promise<Edge> {
   const { clock = systemClock, random = systemRandom, metrics = createMetrics() } = options;
-  const log = options.log ?? createLog({ level: config.logLevel });
+  const log = options.log ?? createLog({ level: base.logLevel });
   installWebGlobals();
 
-  const storage = openStorage(config, { clock, log });
+  const storage = openStorage(base, { clock, log });
   await storage.check();
+  const dynamic =
+    options.dynamic === false
+      ? undefined
+      : await openDynamic(base, { storage, clock, log, metrics, byAcme: !options.issuer });
+  const config = dynamic?.config() ?? base;
   metrics.gauge("skerry_storage_away", "1 while shared storage cannot be reached.", [], (gauge) =>
     gauge.set(storage.away?.() ? 1 : 0),
   );
@@ -161,16 +172,18 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
         return handler satisfies never;
     }
   };
-  const routeOf = ({ name, handler, hsts, clientAuth }: HostConfig, told: (app: App) => App): Route => ({
-    host: name,
-    app: told(withHsts(appOf(handler, name), hsts)),
-    clientAuth: clientAuth && (clientAuth.required ? "required" : "optional"),
-  });
+  const routeOf = onceEach(
+    ({ name, handler, hsts, clientAuth }: HostConfig): Route => ({
+      host: name,
+      app: withHsts(appOf(handler, name), hsts),
+      clientAuth: clientAuth && (clientAuth.required ? "required" : "optional"),
+    }),
+  );
   const tableOf = ({ hosts, onDemand: others, location, locationHeader }: ResolvedConfig): RouteTable => {
     const told = (inner: App): App => withLocation(inner, locationHeader ? location : undefined);
     const app = others && told(withHsts(appOf(others.handler, "hosts on demand"), others.hsts));
     return createRouteTable(
-      [...hosts.values()].map((host) => routeOf(host, told)),
+      [...hosts.values()].map(routeOf).map((route) => ({ ...route, app: told(route.app) })),
       (host) => (app && onDemand?.has(host) ? { host, app, label: "on-demand" } : undefined),
     );
   };
@@ -288,6 +301,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
           ...health,
           actions: certificates.actions,
           fleet: presence,
+          ...(dynamic && { dynamic: dynamic.actions }),
           wormholes: () => tunnels.wormholes(),
           requests: () => explain.last(),
         }),
@@ -305,6 +319,18 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     throw thrown;
   }
   tunnels.start();
+  const follow = async (next: ResolvedConfig, namesWaitMs?: number): Promise<void> => {
+    // Built before anything changes: a route that cannot be made leaves everything as it was.
+    const table = tableOf(next);
+    const nextTrust = createTrust(next.trustedProxies);
+    await proxying.backends.update(next.backends, next.dns, namesWaitMs);
+    current = next;
+    trust = nextTrust;
+    routes = table;
+    tunnels.refresh();
+    await certificates.follow(next);
+  };
+  dynamic?.start((next) => follow(next, DYNAMIC_NAMES_MS));
   state = "ready";
   presence.start();
   const addresses = { http: http.address, https: https.address, admin: admin.address };
@@ -337,7 +363,8 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
     connections.destroy();
     admin.close();
     tunnels.close();
-    await Promise.allSettled([presence.close(), certificates.close(), proxying.close()]);
+    await Promise.allSettled([presence.close(), dynamic?.close()]);
+    await Promise.allSettled([certificates.close(), proxying.close()]);
     await storage.close();
     log.info("edge.closed");
   };
@@ -352,15 +379,7 @@ export async function startEdge(config: ResolvedConfig, options: EdgeOptions): P
           "hosts: the first clientAuth takes a restart; the running config is kept",
           { source: "operator" },
         );
-      // Built before anything changes: a route that cannot be made leaves everything as it was.
-      const table = tableOf(next);
-      const nextTrust = createTrust(next.trustedProxies);
-      await proxying.backends.update(next.backends, next.dns);
-      current = next;
-      trust = nextTrust;
-      routes = table;
-      tunnels.refresh();
-      await certificates.follow(next);
+      await (dynamic ? dynamic.rebase(next, follow) : follow(next));
       log.info("edge.reloaded", { hosts: next.hosts.size, backends: next.backends.size });
     },
     drain: () => (draining ??= drain()),

@@ -16,6 +16,16 @@ export function madeWhenAsked(make: () => App): App {
   };
 }
 
+/** Makes a route once for each host: after a change of one, the others keep theirs. */
+export function onceEach<T extends object>(make: (of: T) => Route): (of: T) => Route {
+  const made = new WeakMap<T, Route>();
+  return (of) => {
+    const route = made.get(of) ?? make(of);
+    made.set(of, route);
+    return route;
+  };
+}
+
 export interface Route {
   /** Lower-case A-label, or a wildcard of one label. */
   readonly host: string;

@@ -68,6 +68,8 @@ export function openSession(options: SessionOptions): Session {
   let fleet: string | undefined;
   let away: Away | undefined;
   let mirrored = false;
+  /** Changes that were seen before NATS was back for everybody: all that there is, where the copy was served from the start. */
+  const untold = new Set<string>();
   let starting: Promise<void> | undefined;
   let probing: Promise<void> | undefined;
   let timer: Timer | undefined;
@@ -100,7 +102,10 @@ export function openSession(options: SessionOptions): Session {
     // Of keys that never come again, so that the bucket would grow for ever.
     else if (!mirrored && change.value === undefined && marks.length < MOST_MARKS)
       marks.push(change.revision);
-    if (mirrored && !change.own) options.onChange(key);
+    if (change.own) return;
+    // Who looks while NATS is away gets what the copy has, which may not be this yet.
+    if (away) untold.add(key);
+    else if (mirrored) options.onChange(key);
   });
 
   const goAway = (reason: string): void => {
@@ -114,6 +119,9 @@ export function openSession(options: SessionOptions): Session {
     log.info("storage.back", { at: placeName(place), afterMs: Math.round(clock.wall() - away.since) });
     away = undefined;
     refused = "";
+    const keys = [...untold];
+    untold.clear();
+    for (const key of keys) options.onChange(key);
   };
 
   /** Others saw them long ago; who did not looks for itself. */

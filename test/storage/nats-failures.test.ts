@@ -169,6 +169,36 @@ describe("while NATS is away", () => {
     }
   });
 
+  test("what changed before NATS was back for an edge that began with its copy is told, and read as it is", async () => {
+    const given = options();
+    const place = { ...given, copy: `${given.copy}-two` };
+    const [one, two] = [open(given), openNatsStorage(place)];
+    await one.store("dynamic/config", bytes("old"));
+    await two.load("dynamic/config");
+    await copied(place, 2);
+    await two.close();
+    const again = open({ ...place, place: { ...given.place, servers: ["127.0.0.1:1"] } });
+    expect(text(await again.load("dynamic/config"))).toBe("old");
+    await again.close();
+    await nats.kill();
+    const late = open(place);
+    const read: (string | undefined)[] = [];
+    late.watch("dynamic/", (changed) => {
+      void late.load(changed).then((value) => read.push(text(value)));
+    });
+    expect(text(await late.load("dynamic/config"))).toBe("old");
+    await nats.start();
+    // Another edge is first to come back, and changes it at once.
+    await eventually("it is written", () =>
+      one.store("dynamic/config", bytes("new")).then(
+        () => true,
+        () => false,
+      ),
+    );
+    await eventually("it is told", () => read.at(-1) === "new");
+    expect(read).not.toContain("old");
+  });
+
   test("what was deleted while an edge was down is gone from its copy", async () => {
     const given = options();
     const [one, two] = [open(given), openNatsStorage({ ...given, copy: `${given.copy}-two` })];

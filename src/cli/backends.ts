@@ -1,0 +1,63 @@
+/** `skerry backends …`: servers that all edges send requests to from one moment to the next. */
+import { type Command, InvalidArgumentError } from "commander";
+import { backendRows } from "../config/merge.ts";
+import { changeFleet, type PlaceOptions, placeFlags, readFleet, writeJson, writeTable } from "./dynamic.ts";
+
+export function addBackends(program: Command): void {
+  const backends = program
+    .command("backends")
+    .summary("add and remove servers on all edges, without a reload");
+  placeFlags(
+    backends
+      .command("add-server <backend> <url>")
+      .summary("send a backend's requests to one more server")
+      .description(
+        "Adds a server to a backend on all edges that share the storage, within a second and without dropping a connection. " +
+          "A backend that the config does not name begins with its first server, with the defaults of every setting.",
+      )
+      .option("--weight <number>", "its share, compared with the others' (default: 1)", weight),
+  )
+    .addHelpText("after", "\nExample:\n  skerry backends add-server web http://10.0.0.7:8000")
+    .action((backend: string, url: string, { weight: share, ...place }: PlaceOptions & { weight?: number }) =>
+      changeFleet({ kind: "add-server", backend, url, ...(share !== undefined && { weight: share }) }, place),
+    );
+  placeFlags(
+    backends
+      .command("remove-server <backend> <url>")
+      .summary("take out a server that was added")
+      .description(
+        "Removes a server that was added; one of the config file is removed there. Requests that it has are finished. A " +
+          "backend that the config does not name goes with its last server, which stays while a host is served from it.",
+      ),
+  ).action((backend: string, url: string, options: PlaceOptions) =>
+    changeFleet({ kind: "remove-server", backend, url }, options),
+  );
+  placeFlags(
+    backends
+      .command("list")
+      .summary("list the backends and servers of the config and those that were added")
+      .option("--json", "as JSON"),
+  ).action(async ({ json, ...options }: PlaceOptions & { json?: boolean }) => {
+    const { config, state, notes } = await readFleet(options);
+    const rows = backendRows(config, state, notes);
+    if (json) return writeJson(rows);
+    writeTable(
+      rows.flatMap(({ name, source, servers }) =>
+        servers.length === 0
+          ? [[name, "no servers", source]]
+          : servers.map((server) => [
+              name,
+              server.weight === 1 ? server.url : `${server.url} weight ${server.weight}`,
+              server.source,
+              ...(server.note ? [server.note] : []),
+            ]),
+      ),
+    );
+  });
+}
+
+function weight(text: string): number {
+  const number = Number(text);
+  if (Number.isSafeInteger(number) && number > 0) return number;
+  throw new InvalidArgumentError("must be a whole number from 1 to 1000.");
+}
