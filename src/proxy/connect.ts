@@ -4,6 +4,7 @@ import { connect as connectTls, type TLSSocket } from "node:tls";
 import type { Clock } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
 import { offersOwnSessions } from "../runtime.ts";
+import { reading } from "./reading.ts";
 
 /** How to speak TLS. */
 export interface DialTls {
@@ -75,12 +76,20 @@ function openTls(
   return socket;
 }
 
+function openTcp(where: { host: string; port: number } | { path: string }): Socket {
+  const reads = reading();
+  if (reads === undefined) return connectTcp(where);
+  const socket = connectTcp({ ...where, onread: reads.onread });
+  reads.attach(socket);
+  return socket;
+}
+
 /** Connects. Returns a function that gives up (idempotent; `done` is then not called). */
 export function dial(target: DialTarget, options: DialOptions, done: Dialled): () => void {
   const { host, port, socket: path, tls } = target;
   const name = path ?? (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
   const where = path === undefined ? { host, port } : { path };
-  const socket: Socket = tls ? openTls(where, host, tls) : connectTcp(where);
+  const socket: Socket = tls ? openTls(where, host, tls) : openTcp(where);
   const ready = tls ? "secureConnect" : "connect";
   let settled = false;
 
