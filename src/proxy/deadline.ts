@@ -9,6 +9,7 @@ import type { ByteSink, ByteSource } from "../exchange/body.ts";
 import type { ResponseHandler, Transport, UpstreamRequest } from "../exchange/dispatch.ts";
 import type { ResponseHead } from "../exchange/exchange.ts";
 import { getHeader, type HeaderList } from "../exchange/headers.ts";
+import { type Placed, Roster } from "../exchange/roster.ts";
 import type { ByteStream } from "../exchange/stream.ts";
 
 /** Milliseconds; 0 for no bound. */
@@ -49,12 +50,9 @@ class Rounds {
   now = 0;
   readonly periodMs: number;
   private readonly clock: Clock;
-  /**
-   * An array in which members know their place. Tables that a Set has outgrown would keep what was in them alive until
-   * the next collection of the whole heap, each with its request: 5 µs a request on Node.
-   */
-  private readonly members: Timed[] = [];
+  private readonly members = new Roster<Timed>();
   private timer: Timer | undefined;
+  private readonly visit = (member: Timed): void => member.visit(this.now);
 
   constructor(clock: Clock, shortestMs: number) {
     this.clock = clock;
@@ -71,30 +69,19 @@ class Rounds {
       this.now = this.clock.now();
       this.arm();
     }
-    member.place = this.members.push(member) - 1;
+    this.members.add(member);
   }
 
   remove(member: Timed): void {
-    const { members } = this;
-    if (members[member.place] !== member) return;
-    const last = members.pop();
-    if (last === undefined || last === member) return;
-    members[member.place] = last;
-    last.place = member.place;
+    this.members.delete(member);
   }
 
   private arm(): void {
     this.timer = this.clock.after(this.periodMs, () => {
       this.timer = undefined;
       this.now = this.clock.now();
-      const { members } = this;
-      for (let i = 0; i < members.length; ) {
-        const member = members[i];
-        member?.visit(this.now);
-        // One that took itself out has left its place to another.
-        if (members[i] === member) i++;
-      }
-      if (this.members.length > 0) this.arm();
+      this.members.visit(this.visit);
+      if (this.members.size > 0) this.arm();
     });
   }
 }
@@ -102,9 +89,8 @@ class Rounds {
 const NEVER = Number.POSITIVE_INFINITY;
 
 /** One attempt. It stands between the transport and the handler, and between both bodies and who reads them. */
-class Timed implements ResponseHandler, ByteSource, ByteSink {
+class Timed implements ResponseHandler, ByteSource, ByteSink, Placed {
   readonly rounds: Rounds;
-  /** Among the rounds' members. */
   place = -1;
   private readonly deadlines: Deadlines;
   private readonly request: UpstreamRequest;

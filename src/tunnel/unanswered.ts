@@ -4,6 +4,7 @@ import type { ByteSource } from "../exchange/body.ts";
 import type { ResponseHandler, Transport, UpstreamRequest } from "../exchange/dispatch.ts";
 import type { ResponseHead } from "../exchange/exchange.ts";
 import type { HeaderList } from "../exchange/headers.ts";
+import { type Placed, Roster } from "../exchange/roster.ts";
 import type { ByteStream } from "../exchange/stream.ts";
 
 const REPEATABLE: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "PUT"]);
@@ -11,7 +12,7 @@ const REPEATABLE: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRAC
 export class Unanswered implements Transport {
   readonly sendsExtra: boolean;
   readonly #transport: Transport;
-  readonly #asked: Set<Asked> = new Set();
+  readonly #asked = new Roster<Asked>();
 
   constructor(transport: Transport) {
     this.#transport = transport;
@@ -38,16 +39,17 @@ export class Unanswered implements Transport {
 
   /** Fails all of them as never answered. */
   giveUp(): void {
-    for (const asked of [...this.#asked]) asked.giveUp();
+    this.#asked.visit((asked) => asked.giveUp());
   }
 }
 
-class Asked implements ResponseHandler {
+class Asked implements ResponseHandler, Placed {
+  place = -1;
   cancel: ((error?: EdgeError) => void) | undefined;
   readonly #handler: ResponseHandler;
-  readonly #all: Set<Asked>;
+  readonly #all: Roster<Asked>;
 
-  constructor(handler: ResponseHandler, all: Set<Asked>) {
+  constructor(handler: ResponseHandler, all: Roster<Asked>) {
     this.#handler = handler;
     this.#all = all;
   }
