@@ -5,7 +5,7 @@ import type { Exchange } from "../exchange/exchange.ts";
 import type { AttemptTrace } from "../exchange/trace.ts";
 import { lazyRequest, setRequestContext } from "../exchange/web-request.ts";
 import type { Log } from "../log.ts";
-import type { Metrics } from "../metrics.ts";
+import type { Metrics, Observer } from "../metrics.ts";
 import { type Explaining, withAttempts } from "./explain.ts";
 import type { Proxying } from "./proxying.ts";
 import { EdgeRequest } from "./request-context.ts";
@@ -32,19 +32,30 @@ export interface HandlerOptions {
 
 const DURATION_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
-/** Label children are resolved once per host and status; the hot path then adds numbers. */
+/** The hot path adds numbers; labels are resolved when somebody looks. */
 interface HostCounts {
-  readonly byStatus: { inc(): void }[];
-  readonly duration: { observe(seconds: number): void };
+  /** Since the last look at the metrics. */
+  readonly byStatus: number[];
+  readonly duration: Observer;
 }
 
 /** Makes the function that answers exchanges. */
 export function createHandler(options: HandlerOptions): (exchange: Exchange) => void {
   const { clock, log, metrics, explain } = options;
-  const requests = metrics.counter("skerry_requests_total", "Requests answered, by host and status.", [
-    "host",
-    "status",
-  ]);
+  const counts = new Map<string, HostCounts>();
+  metrics.counter(
+    "skerry_requests_total",
+    "Requests answered, by host and status.",
+    ["host", "status"],
+    (counter) => {
+      // Holes in the array are statuses that were never answered with.
+      for (const [host, { byStatus }] of counts)
+        byStatus.forEach((count, status) => {
+          counter.labels(host, String(status)).inc(count);
+          byStatus[status] = 0;
+        });
+    },
+  );
   const durations = metrics.histogram(
     "skerry_request_duration_seconds",
     "From the request's head to the last byte of its answer, by host.",
@@ -55,8 +66,6 @@ export function createHandler(options: HandlerOptions): (exchange: Exchange) => 
   metrics.gauge("skerry_requests_in_flight", "Requests that are not fully answered.", [], (gauge) =>
     gauge.set(inFlight),
   );
-  const counts = new Map<string, HostCounts>();
-
   const countsOf = (host: string): HostCounts => {
     let known = counts.get(host);
     if (!known) {
@@ -73,12 +82,7 @@ export function createHandler(options: HandlerOptions): (exchange: Exchange) => 
     // 499 is nginx's word for a client that left before it was answered.
     const status = exchange.status || (error ? 499 : 0);
     const known = countsOf(label);
-    let counter = known.byStatus[status];
-    if (!counter) {
-      counter = requests.labels(label, String(status));
-      known.byStatus[status] = counter;
-    }
-    counter.inc();
+    known.byStatus[status] = (known.byStatus[status] ?? 0) + 1;
     known.duration.observe(tookMs / 1000);
     const attempts = request.trace && explain?.end(request, status, tookMs, error);
     if (options.accessLog()) log.info("request", accessFields(request, status, tookMs, error, attempts));
