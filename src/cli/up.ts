@@ -39,7 +39,10 @@ export function addUp(program: Command, exit: (code: number) => void): void {
     .option("--agree-to-terms", "accept the terms of service of the certificate authority")
     .option("--email <address>", "where the certificate authority may write to", checked(parseEmail))
     .option("--storage <folder>", 'where certificates are kept (default: "certs")', storageFlag)
-    .option("--location <name>", "where this edge runs, for logs (default: the machine's name)")
+    .option(
+      "--location <name>",
+      "where this edge runs (default: SKERRY_LOCATION, FLY_REGION, or the machine's name)",
+    )
     .option(
       "--acme-directory <url>",
       "another certificate authority than Let's Encrypt",

@@ -31,7 +31,7 @@ export const locationName: z.ZodType = z
   .string()
   .min(1)
   .max(63)
-  .regex(/^[!-~]([ -~]*[!-~])?$/, {
+  .regex(/^([!-~]([ -~]*[!-~])?)?$/, {
     error: ({ input }) => `must be printable ASCII without spaces around it, got ${describeValue(input)}`,
   });
 

@@ -27,8 +27,8 @@ export interface AttemptTrace {
   /** "local", or "spill: " and why: the local ones are `unhealthy`, `full` or `loaded`, were `tried` before, or are none. */
   readonly place?: string;
   /**
-   * What the policy looked at: for "p2c" the two that were drawn, for the others the one whose turn it was, or those on the
-   * ring up to one with room. None where there was no choice: one server, or a probe.
+   * What the policy looked at: for "p2c" the two that were drawn, or the only one with room; for the others the one whose turn
+   * it was, or those on the ring up to one with room. None where an ejected server was probed.
    */
   readonly candidates: WeighedServer[];
   readonly server: string;

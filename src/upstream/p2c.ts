@@ -21,6 +21,7 @@ export class TwoChoices implements Policy {
   private readonly random: Random;
   private from: Candidates<Member> = candidates<Member>([], () => 1);
   private now = 0;
+  private compared = false;
   sink: PickSink | undefined = undefined;
 
   constructor(facts: PoolFacts, random: Random) {
@@ -38,7 +39,12 @@ export class TwoChoices implements Policy {
 
   pickFrom(from: Candidates<Member>, now: number): Member | undefined {
     this.now = now;
-    return pickTwo(from, this.better, this.random);
+    if (this.sink === undefined) return pickTwo(from, this.better, this.random);
+    this.compared = false;
+    const picked = pickTwo(from, this.better, this.random);
+    // There was no other one with room.
+    if (picked && !this.compared) tell(this.sink, picked, now, this.facts.usual);
+    return picked;
   }
 
   private readonly better = (second: Member, first: Member): boolean => {
@@ -53,6 +59,7 @@ export class TwoChoices implements Policy {
     const latencyFirst = first.load.warm ? first.load.read(now, rest) : usual;
     const latencySecond = second.load.warm ? second.load.read(now, rest) : usual;
     if (this.sink !== undefined) {
+      this.compared = true;
       tell(this.sink, first, now, usual);
       tell(this.sink, second, now, usual);
     }

@@ -4,7 +4,7 @@ import type { Member } from "./member.ts";
 
 /** Hears of one pick. */
 export interface PickSink {
-  /** A server that was looked at; the one that is picked is among them, but where there was no choice. */
+  /** A server that was looked at; the one that is picked is among them. */
   weighed(server: string, latencyMs: number, inFlight: number, weight: number, load: number): void;
   /** Where the picked one is, where locations count, and why there. */
   placed(location: string | undefined, why: PlaceReason): void;

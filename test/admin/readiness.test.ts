@@ -88,6 +88,32 @@ describe("readyz", () => {
     });
   });
 
+  test("names why the last servers serve nobody, and backends without any", async () => {
+    const failing: ServerView = { ...server("available"), failing: "unreachable" };
+    const broken: ServerView = { ...server("available"), id: "127.0.0.1:2", failing: "broken" };
+    const many = Array.from({ length: 5 }, () => server("unhealthy"));
+    const backends = [
+      { name: "alone", configured: 1, servers: [failing] },
+      { name: "two", configured: 2, servers: [failing, broken] },
+      { name: "helped", configured: 2, servers: [failing, server("available")] },
+      { name: "many", configured: 5, servers: many },
+      { name: "wormholes", configured: 0, servers: [] },
+      { name: "names", configured: 1, servers: [] },
+    ];
+    const { status, body } = await readiness({ backends: () => backends });
+    expect(status).toBe(200);
+    expect(body).toEqual({
+      status: "degraded",
+      problems: [
+        "alone: no server is available: 127.0.0.1:1 cannot be reached",
+        "two: no server is available: 127.0.0.1:1 cannot be reached, 127.0.0.1:2 breaks requests off",
+        `many: no server is available: ${Array(3).fill("127.0.0.1:1 is unhealthy").join(", ")}, and 2 more`,
+        "wormholes: no wormhole has joined",
+        "names: no server: its names stand for no address",
+      ],
+    });
+  });
+
   test.each(["starting", "draining"] as const)(
     "is 503 while %s, whatever the certificates",
     async (state) => {

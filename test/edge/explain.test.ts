@@ -1,6 +1,6 @@
 /** A request as operators see it afterwards: through the handler that every request passes, with real servers behind. */
-import { once } from "node:events";
-import { createServer, type RequestListener, request } from "node:http";
+import { EventEmitter, once } from "node:events";
+import { createServer, type RequestListener, request, type ServerResponse } from "node:http";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { Hono } from "hono";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -214,3 +214,60 @@ test("a request without a server is kept with why", async () => {
   };
   expect(requests).toMatchObject([{ status: 503, code: "NO_SERVER", attempts: [] }]);
 });
+
+test.each([
+  ["roundRobin", 1],
+  ["leastRequest", 1],
+  ["random", 1],
+  [{ consistentHash: { clientAddress: true } }, 1],
+  ["p2c", 2],
+] as const)(
+  "under %j what the policy looked at is there, the picked one among it",
+  async (balance, looked) => {
+    const web = { servers: [await server(ok), await server(ok)], balance };
+    const { port, explain } = await edge({ backends: { web }, explain: {} });
+    for (let i = 0; i < 3; i++) await visit(port);
+    for (const { attempts } of explain.last()!) {
+      const [{ candidates, server: picked }] = attempts as [(typeof attempts)[0]];
+      expect(candidates).toHaveLength(looked);
+      expect(candidates.map((one) => one.server)).toContain(picked);
+      expect(candidates[0]).toEqual({
+        server: expect.any(String),
+        latencyMs: expect.any(Number),
+        inFlight: expect.any(Number),
+        weight: 1,
+        load: expect.any(Number),
+      });
+    }
+  },
+);
+
+test.each(["p2c", "leastRequest"] as const)(
+  "a request that waited tells of the pick that ended it (%s)",
+  async (balance) => {
+    const held: ServerResponse[] = [];
+    const arrived = new EventEmitter();
+    const hold: RequestListener = (_, response) => {
+      held.push(response);
+      arrived.emit("one");
+    };
+    const servers = [await server(hold), await server(hold)];
+    const web = { servers, balance, maxInFlight: 1 };
+    const { port, explain } = await edge({ backends: { web }, explain: {} });
+    const two = [once(arrived, "one").then(() => once(arrived, "one"))];
+    const first = [visit(port, "/1"), visit(port, "/2")];
+    await Promise.all(two);
+    const third = visit(port, "/3");
+    // Both are taken: it waits. One of them comes free with the first answer.
+    const next = once(arrived, "one");
+    setImmediate(() => held[0]!.end());
+    await next;
+    for (const response of held.slice(1)) response.end();
+    await Promise.all([...first, third]);
+    const found = explain.last()!.find(({ path }) => path === "/3")!;
+    // The only one with room.
+    const [attempt] = found.attempts;
+    expect(attempt!.candidates.map((one) => one.server)).toEqual([attempt!.server]);
+    expect(servers).toContain(attempt!.server);
+  },
+);

@@ -156,7 +156,10 @@ describe.each(["node", "bun", "deno"] as const)("on %s", (runtime: Runtime) => {
       problems: ["joined: no wormhole has joined"],
     });
     for (const server of servers) server.stop();
-    for (let i = 0; i < 3; i++) expect((await ask(edge)).status).toBe(502);
+    for (let i = 0; i < 3; i++) {
+      const { status, headers } = await ask(edge);
+      expect([status, headers["skerry-location"]]).toEqual([502, "fra"]);
+    }
     const { status, body } = await ready();
     expect(status).toBe(200);
     const { problems } = JSON.parse(body) as { problems: string[] };

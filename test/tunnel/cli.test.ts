@@ -191,6 +191,23 @@ describe("the environment", () => {
     expect(of({}).target).toBeUndefined();
   });
 
+  test.each([
+    [{ WORMHOLE_LOCATION: "fra" }, ["--location", "yvr"], "yvr"],
+    [{ WORMHOLE_LOCATION: "fra", FLY_REGION: "sea" }, [], "fra"],
+    [{ FLY_REGION: "sea" }, [], "sea"],
+    [{ RAILWAY_REPLICA_REGION: "us-west2" }, [], "us-west2"],
+    [{}, [], undefined],
+  ] as [Record<string, string>, string[], string | undefined][])(
+    "%j with %j runs in %s",
+    (env, args, location) => {
+      expect(of(env, ...args).location).toBe(location);
+    },
+  );
+
+  test("refuses a location that no header may hold", () => {
+    expect(() => of({ WORMHOLE_LOCATION: "a\nb" })).toThrow(/location/);
+  });
+
   test("names the server, labels it and says its release", () => {
     const options = of(
       { SERVER_NAME: "statler", WORMHOLE_LABELS: "zone=a,size=s", GITHUB_SHA: "abc" },

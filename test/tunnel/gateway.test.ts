@@ -40,6 +40,25 @@ describe("a wormhole", () => {
     side.gateway.close();
   });
 
+  test("says where it runs, or says nothing", async () => {
+    const side = edgeSide();
+    const token = await tokenFor(side);
+    for (const [instance, location] of [
+      ["instance-1", "yvr"],
+      ["instance-2", undefined],
+    ] as const) {
+      const hello = { instance, ...(location !== undefined && { location }) };
+      await dial(side, { token, target: await named("x"), hello }).saw(/welcome/);
+    }
+    const locations = side.pools
+      .get("web")!
+      .members()
+      .map((member) => member.location);
+    expect(locations).toEqual(["yvr", undefined]);
+    expect(side.gateway.wormholes().map((one) => one.location)).toEqual(locations);
+    side.gateway.close();
+  });
+
   test("keeps connections to the target alive between requests", async () => {
     const side = edgeSide();
     let connections = 0;

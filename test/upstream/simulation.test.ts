@@ -91,3 +91,26 @@ describe("n balls in n bins", () => {
     expect(Math.abs(fullest("random") - theoryFullest(n, 1))).toBeLessThan(1.5);
   });
 });
+
+describe("four servers here and four that are 80 ms away", () => {
+  const serviceMs = Array<number>(8).fill(20);
+  const awayMs = serviceMs.map((_, i) => (i < 4 ? 0 : 80));
+  const at = (load: number): { here: number; meanMs: number } => {
+    const { shares, meanMs } = simulate({ serviceMs, awayMs, load, durationMs: 60_000 });
+    return { here: shares.slice(0, 4).reduce((sum, one) => sum + one, 0), meanMs };
+  };
+
+  test("at 60 % of what those here can take, nothing leaves", () => {
+    const { here, meanMs } = at(0.3);
+    expect(here).toBeGreaterThan(0.999);
+    expect(meanMs).toBeLessThan(40);
+  });
+
+  test("at 130 % of it, what is too much leaves, and nothing piles up", () => {
+    const { here, meanMs } = at(0.65);
+    // 1 / 1.3 of the requests is what they can take.
+    expect(here).toBeGreaterThan(0.72);
+    expect(here).toBeLessThan(0.8);
+    expect(meanMs).toBeLessThan(250);
+  });
+});

@@ -16,6 +16,8 @@ export interface Simulation {
   readonly edges?: number;
   /** How often the edges hear of a server's true load, as an agent would report it. @default never */
   readonly reportEveryMs?: number;
+  /** How long each server's answers take on their way, in milliseconds; one that is away at all is in another location. */
+  readonly awayMs?: readonly number[];
   /** Where chance starts. @default 5 */
   readonly seed?: number;
 }
@@ -29,17 +31,37 @@ export interface Simulated {
 
 /** Real pools before simulated servers: Poisson arrivals, exponential service, first come first served. */
 export function simulate(simulation: Simulation): Simulated {
-  const { serviceMs, load, durationMs, balance = "p2c", edges = 1, reportEveryMs, seed = 5 } = simulation;
+  const {
+    serviceMs,
+    load,
+    durationMs,
+    balance = "p2c",
+    edges = 1,
+    reportEveryMs,
+    seed = 5,
+    awayMs,
+  } = simulation;
   const random = seeded(seed);
   const draw = (mean: number): number => -mean * Math.log(1 - random());
   let now = 0;
   const clock: Clock = { now: () => now, wall: () => now, after: () => ({ cancel() {} }) };
-  const specs = serviceMs.map((_, i) => ({ id: String(i), transport: () => noTransport }));
+  const specs = serviceMs.map((_, i) => ({
+    id: String(i),
+    transport: () => noTransport,
+    ...(awayMs && { location: awayMs[i] ? `${awayMs[i]} ms away` : "here" }),
+  }));
   const pools = Array.from({ length: edges }, (_, i): Pool => {
-    const pool = createPool(`edge ${i}`, { clock, random, balancing: { ...DEFAULT_BALANCING, balance } });
+    const pool = createPool(`edge ${i}`, {
+      clock,
+      random,
+      balancing: { ...DEFAULT_BALANCING, balance },
+      ...(awayMs && { location: "here" }),
+    });
     pool.update(specs);
     return pool;
   });
+  /** Answers on their way, by server. */
+  const onTheirWay = serviceMs.map(() => [] as { lease: Lease; at: number }[]);
   const queues = serviceMs.map(() => [] as { lease: Lease; at: number }[]);
   const gapMs = 1 / (load * serviceMs.reduce((sum, mean) => sum + 1 / mean, 0));
   /** When each server is done with the request at its head. */
@@ -49,6 +71,13 @@ export function simulate(simulation: Simulation): Simulated {
   const picked = serviceMs.map(() => 0);
   let sum = 0;
   let count = 0;
+  const arrived = ({ lease, at }: { lease: Lease; at: number }): void => {
+    lease.answered();
+    lease.settle("ok");
+    if (now <= durationMs / 5) return;
+    sum += now - at;
+    count++;
+  };
   while (now < durationMs) {
     const [at, what] = events.pop();
     now = at;
@@ -63,17 +92,17 @@ export function simulate(simulation: Simulation): Simulated {
       events.push(now + reportEveryMs!, REPORT);
       for (const pool of pools)
         for (const [i, queue] of queues.entries()) pool.report(String(i), queue.length);
-    } else {
+    } else if (what < serviceMs.length) {
       const queue = queues[what]!;
       const done = queue.shift()!;
-      done.lease.answered();
-      done.lease.settle("ok");
-      if (now > durationMs / 5) {
-        sum += now - done.at;
-        count++;
+      const away = awayMs?.[what] ?? 0;
+      if (away === 0) arrived(done);
+      else {
+        onTheirWay[what]!.push(done);
+        events.push(now + away, serviceMs.length + what);
       }
       if (queue.length > 0) events.push(now + draw(serviceMs[what]!), what);
-    }
+    } else arrived(onTheirWay[what - serviceMs.length]!.shift()!);
   }
   const total = picked.reduce((all, one) => all + one, 0);
   return { meanMs: sum / count, shares: picked.map((one) => one / total) };
