@@ -26,13 +26,13 @@ export function hostRoutes(dynamic: DynamicActions): Hono {
 }
 
 /**
- * - `POST /backends/BACKEND/servers` with `{ "url": "http://10.0.0.7:8000" }` and, if wished, a `weight`.
+ * - `POST /backends/BACKEND/servers` with `{ "url": "http://10.0.0.7:8000" }` and, if wished, a `weight` and a `location`.
  * - `DELETE /backends/BACKEND/servers/URL`, with the URL percent-encoded.
  */
 export function serverRoutes(dynamic: DynamicActions): Hono {
   const app = routes();
   app.post("/:backend/servers", async (c) => {
-    const { url, weight } = await bodyOf(c.req.raw);
+    const { url, weight, location } = await bodyOf(c.req.raw);
     if (weight !== undefined && typeof weight !== "number") throw badRequest("weight is a number");
     const backend = c.req.param("backend");
     return change(c, dynamic, {
@@ -40,6 +40,7 @@ export function serverRoutes(dynamic: DynamicActions): Hono {
       backend,
       url: text(url, "url"),
       ...(weight !== undefined && { weight }),
+      ...(location !== undefined && { location: text(location, "location") }),
     });
   });
   app.delete("/:backend/servers/:url{.+}", (c) => {

@@ -3,6 +3,11 @@ import { type Command, InvalidArgumentError } from "commander";
 import { backendRows } from "../config/merge.ts";
 import { changeFleet, type PlaceOptions, placeFlags, readFleet, writeJson, writeTable } from "./dynamic.ts";
 
+interface AddOptions extends PlaceOptions {
+  weight?: number;
+  location?: string;
+}
+
 export function addBackends(program: Command): void {
   const backends = program
     .command("backends")
@@ -15,11 +20,21 @@ export function addBackends(program: Command): void {
         "Adds a server to a backend on all edges that share the storage, within a second and without dropping a connection. " +
           "A backend that the config does not name begins with its first server, with the defaults of every setting.",
       )
-      .option("--weight <number>", "its share, compared with the others' (default: 1)", weight),
+      .option("--weight <number>", "its share, compared with the others' (default: 1)", weight)
+      .option("--location <name>", "where it runs: edges elsewhere send it only what their own cannot take"),
   )
     .addHelpText("after", "\nExample:\n  skerry backends add-server web http://10.0.0.7:8000")
-    .action((backend: string, url: string, { weight: share, ...place }: PlaceOptions & { weight?: number }) =>
-      changeFleet({ kind: "add-server", backend, url, ...(share !== undefined && { weight: share }) }, place),
+    .action((backend: string, url: string, { weight: share, location, ...place }: AddOptions) =>
+      changeFleet(
+        {
+          kind: "add-server",
+          backend,
+          url,
+          ...(share !== undefined && { weight: share }),
+          ...(location !== undefined && { location }),
+        },
+        place,
+      ),
     );
   placeFlags(
     backends
@@ -47,7 +62,11 @@ export function addBackends(program: Command): void {
           ? [[name, "no servers", source]]
           : servers.map((server) => [
               name,
-              server.weight === 1 ? server.url : `${server.url} weight ${server.weight}`,
+              [
+                server.url,
+                ...(server.weight === 1 ? [] : [`weight ${server.weight}`]),
+                ...(server.location === undefined ? [] : [`in ${server.location}`]),
+              ].join(" "),
               server.source,
               ...(server.note ? [server.note] : []),
             ]),

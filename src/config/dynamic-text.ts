@@ -2,6 +2,7 @@
 import { gunzipSync, gzipSync } from "node:zlib";
 import { EdgeError } from "../errors.ts";
 import { type DynamicServer, type DynamicState, NOTHING_DYNAMIC } from "./dynamic.ts";
+import { locationProblem } from "./location.ts";
 
 const FORMAT = 1;
 /** A value in NATS has its bounds: ten thousand hosts fit well once they are compressed. */
@@ -52,8 +53,15 @@ export function decodeDynamic(bytes: Uint8Array | undefined, key: string): Dynam
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
+const isPlace = (value: unknown): boolean => value === undefined || locationProblem(value) === undefined;
+
 function isServer(value: unknown): value is DynamicServer {
-  return isRecord(value) && typeof value.url === "string" && typeof value.weight === "number";
+  return (
+    isRecord(value) &&
+    typeof value.url === "string" &&
+    typeof value.weight === "number" &&
+    isPlace(value.location)
+  );
 }
 
 function corrupt(key: string, what: string, cause?: unknown): EdgeError {

@@ -5,6 +5,7 @@
 import { EdgeError } from "../errors.ts";
 import type { BackendConfig, ResolvedConfig } from "./config.ts";
 import { crossCheck } from "./crosscheck.ts";
+import { locationProblem } from "./location.ts";
 import { type Parsed, parseBackendName, parseServedName } from "./parse.ts";
 import { parseServer, serverKey } from "./parse-server.ts";
 import { formatProblem, type Problem, suggestion } from "./problems.ts";
@@ -15,6 +16,8 @@ export type Source = "config" | "dynamic";
 export interface DynamicServer {
   readonly url: string;
   readonly weight: number;
+  /** Where it runs; undefined for wherever the edge is. */
+  readonly location?: string;
 }
 
 /** All that was added, whichever edge or command did. */
@@ -44,6 +47,8 @@ export type DynamicEdit =
       readonly url: string;
       /** @default 1 */
       readonly weight?: number;
+      /** @default wherever the edge is */
+      readonly location?: string;
     }
   | { readonly kind: "remove-server"; readonly backend: string; readonly url: string };
 
@@ -118,7 +123,7 @@ function removeHost(state: DynamicState, host: string, base: DynamicBase): Edite
 
 function addServer(
   state: DynamicState,
-  { backend, url, weight = 1 }: Extract<DynamicEdit, { kind: "add-server" }>,
+  { backend, url, weight = 1, location }: Extract<DynamicEdit, { kind: "add-server" }>,
   base: DynamicBase,
 ): Edited {
   const name = checked(parseBackendName(backend), ["backends", backend]);
@@ -133,17 +138,23 @@ function addServer(
         message: `must be a whole number from 1 to ${MOST_WEIGHT}, got ${weight}`,
       },
     ]);
+  if (location !== undefined) {
+    const problem = locationProblem(location);
+    if (problem !== undefined) invalid([{ path: [...path, "location"], message: problem }]);
+  }
   const key = serverKey(server);
   if (ofConfig(base.backends.get(name), key))
     throw conflict(`backend ${name} has ${url} from the config file, which wins: change it there`);
   const servers = state.servers.get(name) ?? [];
   const index = servers.findIndex((other) => keyOf(other) === key);
   const before = servers[index];
-  if (before?.url === url && before.weight === weight)
+  if (before?.url === url && before.weight === weight && before.location === location)
     return { state: undefined, said: `backend ${name} had ${url} already` };
-  const after = before ? servers.with(index, { url, weight }) : [...servers, { url, weight }];
+  const entry = { url, weight, ...(location !== undefined && { location }) };
+  const after = before ? servers.with(index, entry) : [...servers, entry];
   const fresh = before || servers.length > 0 || base.backends.has(name) ? "" : "new ";
-  const what = before ? `now has ${url} with weight ${weight}` : `has ${url}`;
+  const there = location === undefined ? "" : ` in ${location}`;
+  const what = before ? `now has ${url} with weight ${weight}${there}` : `has ${url}${there}`;
   return {
     state: next(state, { servers: new Map(state.servers).set(name, after) }),
     said: `${fresh}backend ${name} ${what}`,

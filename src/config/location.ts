@@ -35,6 +35,14 @@ export const locationName: z.ZodType = z
     error: ({ input }) => `must be printable ASCII without spaces around it, got ${describeValue(input)}`,
   });
 
+/** What is wrong with a location that came another way than by the config. */
+export function locationProblem(value: unknown): string | undefined {
+  const { error } = locationName.safeParse(value, { reportInput: true });
+  return (
+    error && `must be 1 to 63 characters of ASCII without spaces around them, got ${describeValue(value)}`
+  );
+}
+
 export const locationShape: Record<keyof LocationInput, z.ZodType> = {
   location: locationName.optional(),
   locationHeader: z.boolean().optional(),

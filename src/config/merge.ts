@@ -111,9 +111,9 @@ function backendOf(
   servers: readonly DynamicServer[],
   under: BackendConfig | undefined,
 ): BackendConfig {
-  const written = servers.flatMap(({ url, weight }) => {
+  const written = servers.flatMap(({ url, ...more }) => {
     const parsed = parseServer(url);
-    return "value" in parsed ? [{ url: parsed.value, weight }] : [];
+    return "value" in parsed ? [{ ...more, url: parsed.value }] : [];
   });
   // Paths of sockets are absolute, and there is nothing else to read.
   const filled = fillBackend(name, { servers: written }, NO_FILES);
@@ -141,6 +141,7 @@ export interface BackendRow {
   readonly servers: readonly {
     readonly url: string;
     readonly weight: number;
+    readonly location?: string;
     readonly source: Source;
     readonly note?: string;
   }[];
@@ -171,13 +172,14 @@ export function backendRows(
   notes: readonly DynamicNote[],
 ): BackendRow[] {
   return [...backends.values()].map(({ name, servers, source = "config" }) => {
-    const unused = (state.servers.get(name) ?? []).flatMap(({ url, weight }) => {
-      const note = notes.find((each) => each.name === `${name} ${url}`);
-      return note ? [{ url, weight, source: "dynamic" as const, note: `not used: ${note.message}` }] : [];
+    const unused = (state.servers.get(name) ?? []).flatMap((server) => {
+      const note = notes.find((each) => each.name === `${name} ${server.url}`);
+      return note ? [{ ...server, source: "dynamic" as const, note: `not used: ${note.message}` }] : [];
     });
     const used = servers.map((server) => ({
       url: server.id,
       weight: server.weight,
+      ...(server.location !== undefined && { location: server.location }),
       source: server.source ?? ("config" as const),
     }));
     return { name, source, servers: [...used, ...unused] };

@@ -1,5 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { editDynamic, NOTHING_DYNAMIC } from "../../src/config/dynamic.ts";
+import { decodeDynamic, encodeDynamic } from "../../src/config/dynamic-text.ts";
 import { fillLocation } from "../../src/config/location.ts";
+import { backendRows, createMerger } from "../../src/config/merge.ts";
 import { resolveConfig } from "../../src/config/resolve.ts";
 import type { EdgeError } from "../../src/errors.ts";
 import { good } from "./malformed.ts";
@@ -52,4 +55,33 @@ test.each([
   }
   if (typeof message === "string") expect(said).toBe(message);
   else expect(said).toMatch(message);
+});
+
+describe("a server that is added while edges run", () => {
+  const base = resolveConfig(good);
+  const add = (location: string, state = NOTHING_DYNAMIC) =>
+    editDynamic(state, { kind: "add-server", backend: "web", url: "http://10.0.0.9", location }, base);
+
+  test("keeps its location in storage and in the config that edges run on", () => {
+    const { state, said } = add("fra");
+    expect(said).toContain("in fra");
+    const stored = decodeDynamic(encodeDynamic(state!), "dynamic");
+    expect(stored.servers).toEqual(
+      new Map([["web", [{ url: "http://10.0.0.9", weight: 1, location: "fra" }]]]),
+    );
+    const { config, notes } = createMerger()(base, stored);
+    expect(config.backends.get("web")!.servers.at(-1)).toMatchObject({ location: "fra", source: "dynamic" });
+    const row = backendRows(config, stored, notes).find(({ name }) => name === "web");
+    expect(row!.servers.at(-1)).toMatchObject({ url: "http://10.0.0.9", location: "fra" });
+  });
+
+  test("may move, and staying where it is changes nothing", () => {
+    const { state } = add("fra");
+    expect(add("fra", state!).state).toBeUndefined();
+    expect(add("yvr", state!).state!.servers.get("web")).toMatchObject([{ location: "yvr" }]);
+  });
+
+  test("is refused with a location that no header may hold", () => {
+    expect(() => add("a\nb")).toThrow(/^backends\.web\.servers\.location: must be 1 to 63 characters/);
+  });
 });
