@@ -2,13 +2,14 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import https from "node:https";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { startBackends } from "./backends.ts";
 import { type Cores, chooseCores } from "./machine.ts";
 import { launch, stopAll } from "./process.ts";
 import { median } from "./stats.ts";
 import { ROOT, startTunnelEdge, type TunnelEdge, until } from "./tunnel-edge.ts";
+import { type Peer, sshPeer, websocketPeer } from "./tunnel-peers.ts";
 import { measureStart } from "./tunnel-start.ts";
 
 const ROUNDS = 5;
@@ -78,17 +79,35 @@ async function measureCost(
 export async function benchTunnel(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
-    options: { only: { type: "string", default: "start,cost" } },
+    options: { only: { type: "string", default: "start,cost" }, websocket: { type: "string" } },
   });
   const parts = values.only.split(",");
+  const odd = parts.find((part) => !["start", "cost"].includes(part));
+  if (odd !== undefined) {
+    process.stderr.write(`--only takes start and cost, not ${JSON.stringify(odd)}\n`);
+    return 2;
+  }
   const folder = mkdtempSync(join(tmpdir(), "skerry-bench-"));
   const cores = chooseCores();
   try {
     const backends = await startBackends(folder, cores.load);
     const server = `127.0.0.1:${backends.ports[0]}`;
+    const place = { folder, cores, target: server };
+    const peers: Peer[] = [];
+    if (parts.includes("cost")) {
+      const ssh = await sshPeer(place);
+      if (ssh) peers.push(ssh);
+      else process.stderr.write("without ssh -R: apt-get install openssh-server openssh-client\n");
+      if (values.websocket !== undefined) peers.push(await websocketPeer(resolve(values.websocket), place));
+      else
+        process.stderr.write(
+          "without WebSockets: npm install --prefix FOLDER @deco-cx/warp-node, then --websocket FOLDER\n",
+        );
+    }
     const edge = await startTunnelEdge(folder, cores, {
       [HOSTS.direct]: `http://${server}`,
       [HOSTS.wormhole]: undefined,
+      ...Object.fromEntries(peers.map((peer) => [peer.host, peer.server])),
     });
     if (parts.includes("start"))
       process.stdout.write(`${await measureStart(edge, `${cores.proxy},${cores.load}`)}\n`);
@@ -98,9 +117,10 @@ export async function benchTunnel(args: readonly string[]): Promise<number> {
         env: { WORMHOLE_TOKEN: edge.token, WORMHOLE_TARGET: server },
       });
       await until("the wormhole", agent, /wormhole\.joined/);
-      process.stdout.write(
-        await measureCost(edge, { "over TCP": HOSTS.direct, "by wormhole": HOSTS.wormhole }, cores),
-      );
+      for (const peer of peers) await peer.start();
+      const ways = { "over TCP": HOSTS.direct, "by wormhole": HOSTS.wormhole };
+      const others = Object.fromEntries(peers.map(({ name, host }) => [name, host]));
+      process.stdout.write(await measureCost(edge, { ...ways, ...others }, cores));
     }
     return 0;
   } finally {
