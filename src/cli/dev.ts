@@ -87,7 +87,7 @@ async function devOnce(
       log: humanLog({ clock: systemClock, write: say, names, least: config.logLevel }),
     }),
     onStart: ({ addresses }) => {
-      if (!options.json) say(welcome(config, addresses, caPath, moved));
+      if (!options.json) say(welcome(options, config, addresses, caPath, moved));
     },
   });
 }
@@ -157,25 +157,39 @@ async function devListen(flags: ListenFlags, input: unknown, moved: string[]): P
 }
 
 /** What to do next, with lines that work when pasted. */
-function welcome(config: ResolvedConfig, at: Listen, caPath: string, moved: readonly string[]): string {
+function welcome(
+  { config: file, storage = "certs/dev" }: DevOptions,
+  config: ResolvedConfig,
+  at: Listen,
+  caPath: string,
+  moved: readonly string[],
+): string {
   const ca = relative(process.cwd(), caPath);
   const { port } = at.https;
   const curls = [...config.hosts.keys()].slice(0, 3).map((host) => {
     const resolves = host === "localhost" ? "" : ` --resolve ${host}:${port}:127.0.0.1`;
     return `  curl --cacert ${/\s/.test(ca) ? JSON.stringify(ca) : ca}${resolves} https://${host}:${port}/\n`;
   });
-  const samples = config.backends.has(SAMPLE_BACKEND);
+  const empty = [...config.backends].filter(([, { servers }]) => servers.length === 0).map(([name]) => name);
   return [
     "",
     "Skerry is up.",
     ...(moved.length > 0 ? [`(${moved.join(", ")}: using other ports)`] : []),
     "",
-    samples ? "Paste this a few times; statler and waldorf share the answers:" : "Try:",
+    file === undefined ? "Paste this a few times; statler and waldorf share the answers:" : "Try:",
     "",
     ...curls,
     `  https      ${formatAddress(at.https)}   trust ${ca} in a browser to open it there`,
     `  http       ${formatAddress(at.http)}`,
     `  metrics    http://${formatAddress(at.admin)}/metrics`,
+    ...(file === undefined
+      ? []
+      : empty.flatMap((backend) => [
+          "",
+          `Backend ${backend} has no servers yet; they join with a token, as \`wormhole COMMAND\`:`,
+          "",
+          `  export "$(skerry token create ${backend} --config ${file} --storage ${storage})"`,
+        ])),
     "",
     "Ctrl-C ends it.",
     "",

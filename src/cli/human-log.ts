@@ -45,7 +45,8 @@ function requestLine(fields: LogFields, names: ReadonlyMap<string, string>): str
   return parts.filter((part) => part !== "").join(" ");
 }
 
-function eventLine(level: LogLevel, event: string, fields: LogFields): string {
+/** `warn: event what it says name=value` */
+export function eventLine(level: LogLevel, event: string, fields: LogFields): string {
   const told = Object.entries(fields)
     .filter(([key, content]) => key !== "stack" && content !== undefined)
     .map(([key, content]) => (key === "message" ? value(content) : `${key}=${value(content)}`));

@@ -9,6 +9,7 @@ import { listeningTarget } from "../tunnel/listening-port.ts";
 import { targetAnswers } from "../tunnel/target-health.ts";
 import { parseToken } from "../tunnel/token.ts";
 import { version } from "../version.ts";
+import { eventLine } from "./human-log.ts";
 import { WORMHOLE_HELP, type WormholeOptions, wormholeOptions } from "./wormhole-options.ts";
 
 const EXIT_REFUSED = 1;
@@ -25,11 +26,14 @@ const SLOW_START_MS = 10_000;
 const RESTART_MS = 500;
 const MAX_RESTART_MS = 30_000;
 
-/** JSON lines on standard error: standard output is the command's. */
+/** On standard error, since standard output is the command's: JSON lines, or short ones for a person at a terminal. */
 const log: AgentLog = (level, event, fields) => {
   if (level === "debug") return;
-  const time = new Date(clock.wall()).toISOString();
-  process.stderr.write(`${JSON.stringify({ level, time, event, ...fields })}\n`);
+  const time = new Date(clock.wall());
+  const line = process.stderr.isTTY
+    ? `${time.toTimeString().slice(0, 8)} ${eventLine(level, event, fields ?? {})}`
+    : JSON.stringify({ level, time: time.toISOString(), event, ...fields });
+  process.stderr.write(`${line}\n`);
 };
 
 /** Runs one command line. Resolves with the exit code; never rejects. */

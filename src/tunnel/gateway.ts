@@ -203,7 +203,8 @@ export function createGateway(options: GatewayOptions): Gateway {
     instance.setHealthy(hello.healthy);
     count("joined");
     changed();
-    log.info("tunnel.joined", {
+    // The first connection is news.
+    log[instance.sessions.size === 1 ? "info" : "debug"]("tunnel.joined", {
       backend,
       server: instance.id,
       client: remoteAddress,
@@ -247,7 +248,9 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (!instance.leave(slot, entry.session)) return;
     for (const [key, each] of instances) if (each === instance) instances.delete(key);
     changed();
-    log.info("tunnel.left", { backend: known.backend, server: instance.id, reason });
+    const fields = { backend: known.backend, server: instance.id };
+    if (instance.leaving) log.info("tunnel.left", { ...fields, reason: "it stopped" });
+    else log.warn("tunnel.left", { ...fields, reason });
   };
 
   const cut = (entry: Entry, reason: string, event: SessionEvent): void => {

@@ -33,6 +33,8 @@ export class Instance {
   readonly since: number;
   readonly sessions: Map<number, Session> = new Map();
   draining = false;
+  /** The agent said that it is leaving. */
+  leaving = false;
   healthy = true;
   /** All its connections are. */
   silent = false;
@@ -122,6 +124,7 @@ export class Instance {
 
   /** Out of rotation at once; `done` runs when nothing is in flight any more. */
   drain(done: () => void): void {
+    this.leaving = true;
     this.draining = true;
     const server = this.#server;
     this.#unpool();

@@ -25,7 +25,7 @@ beforeAll(async () => {
   };
   const tls = { cert: file("cert.pem", pair.chain), key: file("key.pem", pair.key) };
   const root = file("root.pem", ca.rootPem);
-  trust = { NODE_EXTRA_CA_CERTS: root, DENO_CERT: root };
+  trust = { NODE_EXTRA_CA_CERTS: root };
   at = await world("node", { config: { hosts: { [NAME]: { backend: "web", tls } } } });
   const address = `${NAME}:${at.edge.https.port}`;
   ({ token } = await newToken("node", at.config, "--public-ca", "--address", address));
