@@ -17,6 +17,8 @@ test("the admin port shows each container with its labels, its release and what 
     {
       server: expect.stringMatching(/^wormhole:statler-/),
       backend: "web",
+      instance: expect.stringMatching(/^[0-9a-f]{16}$/),
+      since: expect.any(Number),
       token: at.tokenId,
       app: "statler",
       labels: { zone: "a", rack: "7" },
