@@ -154,12 +154,11 @@ export function markdown(report: Report, baselines: readonly string[]): string {
   return [about, ...tables].join("\n\n");
 }
 
-const BEGIN = "<!-- bench:begin -->";
-const END = "<!-- bench:end -->";
-
 /** `page` with what stands between its two marks replaced; throws where it has none. */
-export function intoPage(page: string, text: string): string {
-  const [begin, end] = [page.indexOf(BEGIN), page.indexOf(END)];
-  if (begin < 0 || end < begin) throw new Error(`the page needs ${BEGIN} and ${END}`);
-  return `${page.slice(0, begin + BEGIN.length)}\n\n${text}\n\n${page.slice(end)}`;
+export function intoPage(page: string, text: string, name = "bench"): string {
+  const prefix = name === "bench" ? name : `bench:${name}`;
+  const [first, last] = [`<!-- ${prefix}:begin -->`, `<!-- ${prefix}:end -->`];
+  const [begin, end] = [page.indexOf(first), page.indexOf(last)];
+  if (begin < 0 || end < begin) throw new Error(`the page needs ${first} and ${last}`);
+  return `${page.slice(0, begin + first.length)}\n\n${text}\n\n${page.slice(end)}`;
 }

@@ -20,8 +20,8 @@ const HELP = `npm run bench -- [SCENARIO…] [options]
 Scenarios (all of them by default):
 ${SCENARIOS.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join("\n")}
   certs       10,000 stored certificates: time to ready, memory, first handshakes (--hosts N, --handshakes N)
-  balance     one of four servers is slow, busy or hangs; alone, with --only LIST
-  failover    one of four servers is killed, stopped or restarted; alone, with --only LIST
+  balance     one of four servers is slow, busy or hangs; alone, with --only, --case, --json, --page
+  failover    one of four servers is killed, stopped or restarted; alone, with --only, --case, --json, --page
   tunnel      the same server over TCP and through tunnels, and how soon a wormhole joins; alone, with --only LIST
 
 Options:
@@ -158,10 +158,10 @@ if (process.argv[2] === "certs") {
   process.exit(0);
 }
 if (process.argv[2] === "balance" || process.argv[2] === "failover") {
-  const only = process.argv[3] === "--only" ? (process.argv[4] ?? "").split(",") : [];
-  if (process.argv[2] === "balance") await (await import("./scenarios/balance.ts")).benchBalance(only);
-  else await (await import("./scenarios/failover.ts")).benchFailover(only);
-  process.exit();
+  const args = process.argv.slice(3);
+  if (process.argv[2] === "balance")
+    process.exit(await (await import("./scenarios/balance.ts")).benchBalance(args));
+  process.exit(await (await import("./scenarios/failover.ts")).benchFailover(args));
 }
 if (process.argv[2] === "tunnel") {
   const { benchTunnel } = await import("./tunnel.ts");

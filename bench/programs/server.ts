@@ -1,6 +1,7 @@
 /**
  * A server that can be made ill: `node server.ts PORT`. `/set?mode=ok|slow|busy|hang` changes how it answers, `/count`
- * says how many requests it was sent. Works 10 ms on each request, ten times as long when slow.
+ * says how many requests it was sent. Works 10 ms on each request, ten times as long when slow. With `later` as a second
+ * argument it listens only once its standard input ends: so one that takes another's place costs no start-up then.
  */
 import { createServer } from "node:http";
 
@@ -20,4 +21,9 @@ const server = createServer((request, response) => {
   else if (mode !== "hang") setTimeout(() => response.end("ok"), mode === "slow" ? 10 * WORK_MS : WORK_MS);
 });
 server.keepAliveTimeout = 75_000;
-server.listen(Number(process.argv[2]), "127.0.0.1", 4096);
+
+const listen = (): void => {
+  server.listen(Number(process.argv[2]), "127.0.0.1", 4096);
+};
+if (process.argv[3] === "later") process.stdin.resume().once("end", listen);
+else listen();

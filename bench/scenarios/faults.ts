@@ -1,185 +1,211 @@
 /** Four servers behind each proxy, one of which falls ill under load: what clients see of it. Used by balance and failover. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
-import { chooseCores } from "../machine.ts";
-import { type Child, freePort, launch, stopAll } from "../process.ts";
+import { parseArgs } from "node:util";
+import { coreBusySeconds, cpuSeconds } from "../cpu.ts";
+import { faultTable, parseRequests, type Seen, summarise } from "../fault-report.ts";
+import { Ill, untilShared } from "../ill.ts";
+import { type Cores, chooseCores, describeMachine, moveSelf, parseCoreList } from "../machine.ts";
+import { killAllNow, launch, stopAll } from "../process.ts";
+import { intoPage } from "../report.ts";
 import { caddy } from "../targets/caddy.ts";
 import { haproxy } from "../targets/haproxy.ts";
 import { nginx } from "../targets/nginx.ts";
-import { skerryOnNode } from "../targets/skerry.ts";
+import { skerryOnBun, skerryOnDeno, skerryOnNode } from "../targets/skerry.ts";
 import { type RunningTarget, startTarget, type Target } from "../targets/target.ts";
 import * as tuned from "./faults-configs.ts";
 
-const PROGRAM = fileURLToPath(new URL("../programs/server.ts", import.meta.url));
+const SERVERS = 4;
 const CONNECTIONS = 16;
-/** Beyond it wrk counts a request as failed. */
+/** Just-in-time compilers, pools of connections and balancers settle; then the same load is the measure of calm. */
+const WARM_MS = 4000;
+const CALM_MS = 3000;
+/** Beyond it a connection of the load gives up, and its request failed. */
 const PATIENCE_S = 8;
 
-/** One of the servers; it can be ended and come back on its port. */
-export class Ill {
-  readonly port: number;
-  private readonly cores: string;
-  private child: Child;
-
-  private constructor(port: number, cores: string) {
-    this.port = port;
-    this.cores = cores;
-    this.child = this.launched();
-  }
-
-  static async start(cores: string): Promise<Ill> {
-    const server = new Ill(await freePort(), cores);
-    await server.listening();
-    return server;
-  }
-
-  private launched(): Child {
-    return launch("server", [process.execPath, PROGRAM, String(this.port)], { cores: this.cores });
-  }
-
-  private async listening(): Promise<void> {
-    for (let tries = 0; tries < 200; tries++) {
-      if ((await this.count()) !== undefined) return;
-      await wait(25);
-    }
-    throw new Error("a server did not start");
-  }
-
-  /** Undefined while it does not answer. */
-  async count(): Promise<number | undefined> {
-    const url = `http://127.0.0.1:${this.port}/count`;
-    return fetch(url, { signal: AbortSignal.timeout(500) })
-      .then(async (answer) => Number(await answer.text()))
-      .catch(() => undefined);
-  }
-
-  async mode(mode: "ok" | "slow" | "busy" | "hang"): Promise<void> {
-    await fetch(`http://127.0.0.1:${this.port}/set?mode=${mode}`);
-  }
-
-  signal(signal: NodeJS.Signals): void {
-    process.kill(this.child.pid, signal);
-  }
-
-  async kill(): Promise<void> {
-    this.signal("SIGKILL");
-    await this.child.exited;
-  }
-
-  async restart(): Promise<void> {
-    this.child = this.launched();
-    await this.listening();
-  }
-
-  async stop(): Promise<void> {
-    if (!this.child.running()) return;
-    this.signal("SIGCONT");
-    await this.child.stop();
-  }
-}
-
 export interface FaultCase {
+  /** For `--case`. */
+  readonly id: string;
   readonly title: string;
+  /** How long to look, from the fault on. */
   readonly seconds: number;
   /** Makes `ill` ill while load runs. Resolves at the moment from which it is well again, or never was not. */
   run(ill: Ill): Promise<void>;
+  /** How often it is killed and comes back. @default 0 */
+  readonly spares?: number;
   /** Whether to measure how long the ill one takes to get its share back. */
   readonly returns?: boolean;
 }
-
-interface Seen {
-  readonly requests: number;
-  readonly failed: number;
-  readonly ms: readonly number[];
-  readonly shareMs: number | undefined;
-}
-
-/** wrk says p99.9 and the longest only to a script. */
-const SCRIPT = `done = function(summary, latency)
-  local e = summary.errors
-  io.write(string.format("RESULT %d %d %f %f %f %f\\n", summary.requests, e.connect + e.read + e.write + e.status + e.timeout,
-    latency:percentile(50) / 1000, latency:percentile(99) / 1000, latency:percentile(99.9) / 1000, latency.max / 1000))
-end
-`;
 
 const TARGETS: readonly Target[] = [
   { ...nginx, prepare: tuned.nginx },
   { ...haproxy, prepare: tuned.haproxy },
   { ...caddy, prepare: tuned.caddy },
-  { ...skerryOnNode, prepare: tuned.skerry(skerryOnNode) },
+  ...[skerryOnNode, skerryOnBun, skerryOnDeno].map((target) => ({
+    ...target,
+    prepare: tuned.skerry(target),
+  })),
 ];
+const USUAL = "nginx,haproxy,caddy,node";
+const SKERRY: readonly string[] = ["node", "bun", "deno"];
 
-/** Milliseconds until the last of `servers` gets three fifths of what each of the others gets. */
-async function untilShared(servers: readonly Ill[], giveUpMs: number): Promise<number | undefined> {
-  const began = performance.now();
-  const counts = (): Promise<number[]> => Promise.all(servers.map(async (one) => (await one.count()) ?? 0));
-  let before = await counts();
-  while (performance.now() - began < giveUpMs) {
-    const at = performance.now() - began;
-    await wait(250);
-    const now = await counts();
-    const got = now.map((count, index) => count - before[index]!);
-    const others = got.slice(0, -1).reduce((sum, count) => sum + count, 0) / (got.length - 1);
-    if (others > 5 && got.at(-1)! >= 0.6 * others) return at;
-    before = now;
-  }
-  return undefined;
+interface Place {
+  readonly folder: string;
+  readonly cores: Cores;
+  readonly certPath: string;
+  readonly keyPath: string;
+}
+
+function startLoad(
+  url: string,
+  seconds: number,
+  { folder, cores }: Place,
+): { log: string; over: Promise<string> } {
+  const log = join(folder, "requests.log");
+  rmSync(log, { force: true });
+  const args = ["--h1", "-t1", `-c${CONNECTIONS}`, "-m1", `-D${seconds}`, `-N${PATIENCE_S}`];
+  const load = launch("h2load", ["h2load", ...args, `--log-file=${log}`, `${url}/`], {
+    cores: cores.load,
+    keepAll: true,
+  });
+  const over = load.exited.then((code) => {
+    const { stdout, stderr } = load.output();
+    if (code !== 0) throw new Error(`h2load ended with ${code}: ${stderr.trim().slice(-300)}`);
+    return stdout;
+  });
+  return { log, over };
 }
 
 async function measure(
-  target: RunningTarget,
+  running: RunningTarget,
   case_: FaultCase,
   servers: readonly Ill[],
-  script: string,
-  cores: string,
+  place: Place,
 ): Promise<Seen> {
-  const args = ["-t1", `-c${CONNECTIONS}`, `-d${case_.seconds}s`, `--timeout=${PATIENCE_S}s`, "-s", script];
-  const load = launch("wrk", ["wrk", ...args, `${target.url}/`], { cores, keepAll: true });
-  await wait(2000);
-  await case_.run(servers.at(-1)!);
-  const shareMs = case_.returns ? await untilShared(servers, 15_000) : undefined;
-  await load.exited;
-  const [, ...numbers] = /RESULT (\S+) (\S+) (\S+) (\S+) (\S+) (\S+)/.exec(load.output().stdout) ?? [];
-  const [requests = 0, failed = 0, ...ms] = numbers.map(Number);
-  return { requests, failed, ms, shareMs };
+  const { proxy, load } = place.cores;
+  const { target } = running;
+  const started = startLoad(running.url, (WARM_MS + CALM_MS) / 1000 + case_.seconds, place);
+  await wait(WARM_MS);
+  const warmAt = Date.now();
+  await wait(CALM_MS);
+  const faultAt = Date.now();
+  const busy = (): number[] => [proxy, ...parseCoreList(load)].map(coreBusySeconds);
+  const [before, ownBefore] = [busy(), cpuSeconds(running.pids())];
+  const over = new AbortController();
+  const sharing = case_
+    .run(servers.at(-1)!)
+    .then(() => (case_.returns === true ? untilShared(servers, over.signal) : undefined));
+  await wait(case_.seconds * 1000 - (Date.now() - faultAt));
+  const [after, ownAfter] = [busy(), cpuSeconds(running.pids())];
+  over.abort();
+  const shareMs = await sharing;
+  const report = await started.over;
+  // Where a connection broke, h2load says so in its report, but not always in its log.
+  const errored = Number(/(\d+) errored/.exec(report)?.[1] ?? 0);
+  const seen = summarise(parseRequests(readFileSync(started.log, "latin1")), { warmAt, faultAt });
+  const [proxyBusy = 0, ...loadBusy] = after.map((seconds, at) => (seconds - before[at]!) / case_.seconds);
+  return {
+    target: target.name,
+    label: target.label(),
+    ...seen,
+    failed: Math.max(seen.failed, errored),
+    shareMs,
+    foreignPercent: Math.max(0, 100 * (proxyBusy - (ownAfter - ownBefore) / case_.seconds)),
+    loadPercent: 100 * Math.max(...loadBusy),
+  };
 }
 
-/** Prints a table for each case. Exits with 1 where Skerry failed a request. */
-export async function benchFaults(cases: readonly FaultCase[], only: readonly string[]): Promise<void> {
+async function measureOne(target: Target, case_: FaultCase, place: Place): Promise<Seen> {
+  const { cores, certPath, keyPath, folder } = place;
+  const spares = (at: number): number => (at === SERVERS - 1 ? (case_.spares ?? 0) : 0);
+  const servers = await Promise.all(
+    Array.from({ length: SERVERS }, (_, at) => Ill.start(cores.load, spares(at))),
+  );
+  const backends = servers.map(({ port }) => port) as unknown as readonly [number, number];
+  const site = { folder, core: cores.proxy, backends, certPath, keyPath, rules: false };
+  const running = await startTarget(target, site);
+  try {
+    return await measure(running, case_, servers, place);
+  } finally {
+    await Promise.all([running.stop(), ...servers.map((server) => server.stop())]);
+  }
+}
+
+function makePlace(): Place {
+  const cores = chooseCores();
+  moveSelf(cores);
   const folder = mkdtempSync(join(tmpdir(), "skerry-faults-"));
-  const { proxy: core, load: cores } = chooseCores();
-  const [certPath, keyPath, script] = ["cert.pem", "key.pem", "done.lua"].map((name) => join(folder, name));
+  const [certPath, keyPath] = [join(folder, "cert.pem"), join(folder, "key.pem")];
   const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", keyPath!];
-  execFileSync("openssl", ["req", "-x509", "-days", "2", ...key, ...subject, "-out", certPath!], {
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", keyPath];
+  execFileSync("openssl", ["req", "-x509", "-days", "2", ...key, ...subject, "-out", certPath], {
     stdio: "ignore",
   });
-  writeFileSync(script!, SCRIPT);
+  return { folder, cores, certPath, keyPath };
+}
+
+function chosen<T>(all: readonly T[], wanted: string, name: (item: T) => string, what: string): T[] {
+  const names = wanted === "" ? [] : wanted.split(",");
+  const unknown = names.find((one) => !all.some((item) => name(item) === one));
+  if (unknown !== undefined)
+    throw new Error(`no ${what} is called "${unknown}"; there are ${all.map(name).join(", ")}`);
+  return all.filter((item) => names.length === 0 || names.includes(name(item)));
+}
+
+/** Prints a table for each case. Resolves with 1 where Skerry failed a request, and with 2 where the options are wrong. */
+export async function benchFaults(
+  name: string,
+  cases: readonly FaultCase[],
+  args: string[],
+): Promise<number> {
+  const options = {
+    only: { type: "string", default: USUAL },
+    case: { type: "string", default: "" },
+    json: { type: "string" },
+    page: { type: "string" },
+  } as const;
+  let wanted: { values: { only: string; case: string; json?: string; page?: string } };
+  let targets: Target[];
+  let picked: FaultCase[];
   try {
-    for (const case_ of cases) {
-      const head =
-        "| proxy | requests | failed | p50 ms | p99 ms | p99.9 ms | longest ms | back in share after s |";
-      process.stdout.write(`\n### ${case_.title}\n\n${head}\n|---|---:|---:|---:|---:|---:|---:|---:|\n`);
-      for (const target of TARGETS) {
-        if (only.length > 0 && !only.includes(target.name)) continue;
-        const servers = await Promise.all([1, 2, 3, 4].map(() => Ill.start(cores)));
-        const backends = servers.map(({ port }) => port) as unknown as readonly [number, number];
-        const site = { folder, core, backends, certPath: certPath!, keyPath: keyPath!, rules: false };
-        const running = await startTarget(target, site);
-        const { requests, failed, ms, shareMs } = await measure(running, case_, servers, script!, cores);
-        await Promise.all([running.stop(), ...servers.map((server) => server.stop())]);
-        const back = shareMs === undefined ? "–" : (shareMs / 1000).toFixed(1);
-        const cells = [requests, failed, ...ms.map((value) => value.toFixed(1)), back];
-        process.stdout.write(`| ${target.label()} | ${cells.join(" | ")} |\n`);
-        if (failed > 0 && target.name === "node") process.exitCode = 1;
-      }
-    }
-  } finally {
-    await stopAll();
-    rmSync(folder, { recursive: true, force: true });
+    wanted = parseArgs({ args, options });
+    targets = chosen(TARGETS, wanted.values.only, (target) => target.name, "proxy");
+    picked = chosen(cases, wanted.values.case, ({ id }) => id, "case");
+    if (wanted.values.page) intoPage(readFileSync(wanted.values.page, "utf8"), "", name);
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
+    return 2;
   }
+  const place = makePlace();
+  process.once("exit", () => {
+    killAllNow();
+    rmSync(place.folder, { recursive: true, force: true });
+  });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.once(signal, () => void stopAll().finally(() => process.exit(130)));
+  const { processor, system, kernel } = describeMachine();
+  const date = new Date().toISOString();
+  const tables: string[] = [
+    `Measured ${date.slice(0, 10)} on ${processor}, proxy on one core, load and servers on the other, ${system}, Linux ${kernel}.`,
+  ];
+  const all: { id: string; title: string; rows: Seen[] }[] = [];
+  for (const case_ of picked) {
+    const rows: Seen[] = [];
+    for (const target of targets) {
+      process.stderr.write(`${case_.title}: ${target.name}\n`);
+      rows.push(await measureOne(target, case_, place));
+    }
+    all.push({ id: case_.id, title: case_.title, rows });
+    const table = `**${case_.title}**\n\n${faultTable(rows, case_.returns === true)}`;
+    tables.push(table);
+    process.stdout.write(`\n${table}\n`);
+  }
+  const { json, page } = wanted.values;
+  if (json) writeFileSync(json, `${JSON.stringify({ date, cases: all }, null, 1)}\n`);
+  if (page) writeFileSync(page, intoPage(readFileSync(page, "utf8"), tables.join("\n\n"), name));
+  const ours = all.flatMap(({ rows }) => rows.filter(({ target }) => SKERRY.includes(target)));
+  return ours.some(({ failed }) => failed > 0) ? 1 : 0;
 }
