@@ -4,9 +4,10 @@ import type { BackendConfig, DnsConfig, ServerConfig } from "../config/config.ts
 import type { Transport } from "../exchange/dispatch.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
-import type { CheckServer, FixedServer } from "../proxy/probe.ts";
+import { type CheckServer, connectCheck, type FixedServer } from "../proxy/probe.ts";
 import { type Following, followServers } from "../upstream/following.ts";
 import { startHealthChecks } from "../upstream/health.ts";
+import { startKnocking } from "../upstream/knocking.ts";
 import { startLagMonitor } from "../upstream/lag.ts";
 import { createNames, type Resolve } from "../upstream/names.ts";
 import { createPool, type Pool } from "../upstream/pool.ts";
@@ -49,6 +50,7 @@ export interface Backends {
 interface Running extends Backend {
   config: BackendConfig;
   checks: { stop(): void } | undefined;
+  readonly knocking: { stop(): void };
   /** What the checks were made from. */
   health: string;
   /** What transports were made from: servers are made anew when this changes. */
@@ -144,10 +146,21 @@ export function createBackends(options: BackendsOptions): Backends {
       else if (event.kind === "unhealthy") log.warn("server.unhealthy", fields);
       else log.info(`server.${event.kind}`, fields);
     });
+    const knocking = startKnocking({
+      pool,
+      // One that joined by itself leaves by itself as well, and has no address to knock at.
+      knock(server) {
+        const fixed = running.get(config.name)?.fixed.get(server.id);
+        return fixed && options.check(server, connectCheck(fixed.backend.connectTimeoutMs), fixed);
+      },
+      clock,
+      random,
+    });
     const backend: Running = {
       config,
       pool,
       checks: undefined,
+      knocking,
       health: "",
       ways: "",
       following: undefined,
@@ -241,6 +254,7 @@ export function createBackends(options: BackendsOptions): Backends {
         if (configs.has(name)) continue;
         running.delete(name);
         backend.checks?.stop();
+        backend.knocking.stop();
         stopFollowing(backend);
         closeAll(backend.pool.update([]).map(({ transport }) => transport));
       }
@@ -264,6 +278,7 @@ export function createBackends(options: BackendsOptions): Backends {
       lag.stop();
       for (const backend of running.values()) {
         backend.checks?.stop();
+        backend.knocking.stop();
         stopFollowing(backend);
       }
       const transports = [...running.values()].flatMap(({ pool }) => pool.update([]));

@@ -17,6 +17,12 @@ export interface FixedServer {
   readonly backend: BackendConfig;
 }
 
+/** A check of nothing but whether a connection can be made. */
+export function connectCheck(timeoutMs: number): HealthConfig {
+  const unasked = { path: "/", statuses: [], body: undefined, startUnhealthy: false, intervalMs: 0 };
+  return { ...unasked, tcp: true, timeoutMs, rise: 1, fall: 1 };
+}
+
 /** Asks a server once; resolves with whether it is well, within `check.timeoutMs`. */
 export type CheckServer = (
   server: Server,

@@ -14,7 +14,7 @@ export type Outcome =
   | "broken"
   /** The server declined it without looking (REFUSED_STREAM, GOAWAY): it is busy or leaving, not ill. */
   | "declined"
-  /** Another server answered the same request first: this one is slower, at least by now, and may be well. */
+  /** Another server answered the same request first: this one is slower, and where it answers nobody it stands still. */
   | "overtaken"
   /** The client left, or the answer was not wanted: says nothing. */
   | "abandoned";
@@ -24,6 +24,12 @@ export const FAILURES_TO_EJECT = 3;
 /** The wait for the first probe; it doubles with every probe that fails. */
 export const FIRST_PROBE_MS = 1000;
 export const LONGEST_PROBE_MS = 30_000;
+/**
+ * The same for one that was overtaken: only where requests are hedged is there such a thing, and there a probe costs one of
+ * them the hedge's delay. A pause for collecting garbage is over by the first probe.
+ */
+export const FIRST_STALL_PROBE_MS = 250;
+export const LONGEST_STALL_PROBE_MS = 4000;
 /** A server ejected again within this time starts with a longer wait. */
 export const MEMORY_MS = 300_000;
 
@@ -41,6 +47,8 @@ export const OVERDUE_MS = 5000;
 export class Ejection {
   /** Failures since the last good answer. */
   failures = 0;
+  /** Requests that others answered first, since its own last answer. */
+  stalls = 0;
   ejected = false;
   /** A probe is under way. */
   probing = false;
@@ -51,12 +59,19 @@ export class Ejection {
   private ejections = 0;
   private since = Number.NEGATIVE_INFINITY;
   private waitMs = FIRST_PROBE_MS;
+  private longestMs = LONGEST_PROBE_MS;
 
   /** Counts a failure; true when it is time to eject. */
   fail(outcome: Outcome): boolean {
     this.unreachable = outcome === "unreachable";
     this.failures++;
     return this.failures >= FAILURES_TO_EJECT;
+  }
+
+  /** Counts a request that another server answered first; true when it is time to eject. */
+  stall(): boolean {
+    this.stalls++;
+    return this.stalls >= FAILURES_TO_EJECT;
   }
 
   /**
@@ -71,7 +86,12 @@ export class Ejection {
   eject(now: number, outcome: Outcome): void {
     this.unreachable = outcome === "unreachable";
     if (now - this.since > MEMORY_MS) this.ejections = 0;
-    this.waitMs = Math.min(FIRST_PROBE_MS * 2 ** this.ejections, LONGEST_PROBE_MS);
+    const stalled = outcome === "overtaken";
+    this.longestMs = stalled ? LONGEST_STALL_PROBE_MS : LONGEST_PROBE_MS;
+    this.waitMs = Math.min(
+      (stalled ? FIRST_STALL_PROBE_MS : FIRST_PROBE_MS) * 2 ** this.ejections,
+      this.longestMs,
+    );
     this.ejections++;
     this.since = now;
     this.ejected = true;
@@ -86,15 +106,20 @@ export class Ejection {
 
   /** The probe failed (the wait doubles), or ended without telling anything (the next request may probe). */
   probeEnded(now: number, outcome: Outcome): void {
-    const failed = outcome === "unreachable" || outcome === "broken";
+    const failed = outcome === "unreachable" || outcome === "broken" || outcome === "overtaken";
     if (failed) this.unreachable = outcome === "unreachable";
-    if (failed) this.waitMs = Math.min(this.waitMs * 2, LONGEST_PROBE_MS);
+    if (failed) this.waitMs = Math.min(this.waitMs * 2, this.longestMs);
     this.probing = false;
     this.probeAt = failed ? now + this.waitMs : now;
   }
 
+  /** Nobody needs to probe before `at`: it is known from elsewhere how it is. */
+  postpone(at: number): void {
+    if (this.ejected && !this.probing) this.probeAt = at;
+  }
+
   restore(now: number): void {
-    this.failures = 0;
+    this.failures = this.stalls = 0;
     if (!this.ejected) return;
     this.ejected = false;
     this.probing = false;

@@ -18,7 +18,7 @@ import { IDLE_TIE_MS } from "./p2c.ts";
 import type { Pool, PoolEvent, PoolOptions } from "./pool.ts";
 import type { Lease, Server, ServerSpec } from "./server.ts";
 import type { PickSink } from "./sink.ts";
-import { stepMs, warmth } from "./slow-start.ts";
+import { beginWarming, Warming } from "./slow-start.ts";
 import { UsualLatency } from "./usual.ts";
 import { type Place, WaitingLine } from "./waiting.ts";
 
@@ -39,8 +39,7 @@ export class LivePool implements Pool, MemberPool {
   /** Members that are neither ejected nor unhealthy. */
   private fit = 0;
   private ejected: readonly Member[] = [];
-  private warming: readonly Member[] = [];
-  private stepping = false;
+  private readonly warming: Warming;
   private readonly listeners = new Set<(event: PoolEvent) => void>();
   private readonly line: WaitingLine;
   /** The least `probeAt` of all ejected members: one comparison per lease. */
@@ -54,6 +53,7 @@ export class LivePool implements Pool, MemberPool {
     this.clock = options.clock;
     this.lag = options.lag;
     this.line = new WaitingLine(options.clock);
+    this.warming = new Warming(options.clock, () => this.refresh());
     this.balancing = balancing;
     this.choice = new Choice(this, balancing.balance, options);
     this.configure(balancing);
@@ -146,7 +146,10 @@ export class LivePool implements Pool, MemberPool {
     const before = member.state;
     member.judge(by, healthy);
     if (member.healthy) member.ejection.restore(this.clock.now());
-    if (before !== "available" && member.fit) this.warm([member]);
+    if (before !== "available" && member.fit) {
+      member.load.forget();
+      this.warm([member]);
+    }
     this.refresh();
     if (member.state === before) return;
     if (before === "available") this.tell({ kind: "unhealthy", server: member });
@@ -158,6 +161,11 @@ export class LivePool implements Pool, MemberPool {
     if (!member) return;
     member.elsewhere = Math.max(0, inFlight - member.inFlight);
     this.choice.moved(member);
+  }
+
+  postpone(id: string, byMs: number): void {
+    this.byId.get(id)?.ejection.postpone(this.clock.now() + byMs);
+    this.learnNextProbe();
   }
 
   watch(listener: (event: PoolEvent) => void): () => void {
@@ -175,6 +183,7 @@ export class LivePool implements Pool, MemberPool {
       member.load.penalise(penalty, now, this.rest, Math.min(retryAfterMs, LONGEST_HOLD_MS));
     } else if (this.lag === undefined || !this.lag.lagged(startedAt, now))
       member.load.observe(took, now, this.rest);
+    member.ejection.stalls = 0;
     if (member.ejection.ejected) this.restore(member, now);
   }
 
@@ -212,8 +221,11 @@ export class LivePool implements Pool, MemberPool {
           if (probe) this.probeEnded(member, outcome);
         } else if (ejection.fail(outcome) && member.at >= 0) this.tryEject(member, outcome);
         return;
-      case "declined":
       case "overtaken":
+        if (!ejection.ejected && ejection.stall() && member.at >= 0) this.tryEject(member, outcome);
+        else if (probe && ejection.ejected) this.probeEnded(member, outcome);
+        return;
+      case "declined":
       case "abandoned":
         if (probe && ejection.ejected) this.probeEnded(member, outcome);
         return;
@@ -306,6 +318,7 @@ export class LivePool implements Pool, MemberPool {
 
   private restore(member: Member, now: number): void {
     member.ejection.restore(now);
+    member.load.forget();
     if (member.healthy) this.warm([member]);
     this.refresh();
     if (member.healthy) this.tell({ kind: "restored", server: member });
@@ -330,13 +343,8 @@ export class LivePool implements Pool, MemberPool {
     for (const server of come) this.tell({ kind: "added", server });
   }
 
-  /** Lets them start slowly, where others are warm and can take what they do not. */
   private warm(members: readonly Member[]): void {
-    if (this.balancing.slowStartMs === 0) return;
-    const helped = this.all.some(
-      (one) => one.fit && one.warmingSince === undefined && !members.includes(one),
-    );
-    if (helped) for (const member of members) member.warmingSince = this.clock.now();
+    beginWarming(members, this.all, this.balancing.slowStartMs, this.clock.now());
   }
 
   /** Works out who may be picked, after a change. Where nobody is fit, everybody may: some could still work. */
@@ -347,7 +355,7 @@ export class LivePool implements Pool, MemberPool {
     this.ejected = all.filter(({ ejection }) => ejection.ejected);
     const panic = fit.length < balancing.panicThreshold * all.length;
     const soft = panic ? all.filter((member) => member.fit || !member.ejection.unreachable) : fit;
-    this.updateShares();
+    this.warming.weigh(all, balancing.slowStartMs);
     for (const member of this.ready.list) member.at = -1;
     this.ready = candidates(soft.length > 0 ? soft : all, this.openWeight);
     this.ready.list.forEach((member, at) => {
@@ -357,24 +365,6 @@ export class LivePool implements Pool, MemberPool {
     this.learnNextProbe();
     // Who waits keeps waiting where the last server left: another may be about to take its place.
     if (this.line.size > 0) this.line.serve(this.serveOne, this.noneOpen);
-  }
-
-  private updateShares(): void {
-    const { slowStartMs } = this.balancing;
-    const now = this.clock.now();
-    for (const member of this.all) {
-      const { warmingSince, weight } = member;
-      const share = warmingSince === undefined ? 1 : warmth(now - warmingSince, slowStartMs);
-      if (share === 1) member.warmingSince = undefined;
-      member.share = weight * share;
-    }
-    this.warming = this.all.filter(({ warmingSince }) => warmingSince !== undefined);
-    if (this.warming.length === 0 || this.stepping) return;
-    this.stepping = true;
-    this.clock.after(stepMs(slowStartMs), () => {
-      this.stepping = false;
-      this.refresh();
-    });
   }
 
   private learnNextProbe(): void {

@@ -9,6 +9,13 @@ export const TAU_MS = 10_000;
 /** A server's first answers carry connecting and warming up; the best of so many makes its first estimate. */
 export const WARM_UP_SAMPLES = 3;
 
+/**
+ * A peak is history once all answers of so many milliseconds, and at least so many of them, were faster: fading alone
+ * would keep a server that is well again from its share for half a minute.
+ */
+export const RECENT_MS = 1000;
+export const RECENT_SAMPLES = 16;
+
 /** Differences below this are noise to the balancer: less than so many milliseconds, … */
 export const NOISE_MS = 5;
 /**
@@ -24,6 +31,10 @@ export class PeakEwma {
   /** When it begins to fade: the last sample, or the end of a penalty's hold. */
   private at = 0;
   private samples = 0;
+  /** The slowest of the latest answers, how many these are, and since when they are counted. */
+  private worst = 0;
+  private recent = 0;
+  private since = 0;
 
   /** Whether there are enough samples to judge by. */
   get warm(): boolean {
@@ -49,6 +60,22 @@ export class PeakEwma {
       this.value = latencyMs >= old ? latencyMs : latencyMs + (this.value - latencyMs) * this.kept(now);
     }
     if (now > this.at) this.at = now;
+    this.remember(latencyMs, now);
+  }
+
+  private remember(latencyMs: number, now: number): void {
+    if (this.recent++ === 0) {
+      this.since = now;
+      this.worst = latencyMs;
+    } else if (latencyMs > this.worst) this.worst = latencyMs;
+    if (this.recent < RECENT_SAMPLES || now - this.since < RECENT_MS) return;
+    if (this.worst < this.value) this.value = this.worst;
+    this.recent = 0;
+  }
+
+  /** What was measured is of a server that is no more: it is judged anew, as one that just joined. */
+  forget(): void {
+    this.value = this.samples = this.recent = 0;
   }
 
   /**
@@ -65,6 +92,7 @@ export class PeakEwma {
     this.value = Math.max(latencyMs, this.read(now, rest));
     this.at = Math.max(this.at, now + holdMs);
     this.samples = WARM_UP_SAMPLES;
+    this.recent = 0;
   }
 
   private kept(now: number): number {

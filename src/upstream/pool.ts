@@ -61,6 +61,11 @@ export interface Pool {
    * one cannot take back what the other said. True of both also ends an ejection. @default "check"
    */
   mark(id: string, healthy: boolean, by?: Judge): void;
+  /**
+   * Sets when a request may next be the probe of an ejected server: `byMs` from now; Infinity for not until this is called
+   * again. For who finds out by other means how the server is. A probe under way goes on.
+   */
+  postpone(id: string, byMs: number): void;
   /** Requests in flight at the server in all, as it counts them itself: several edges then agree on its load. */
   report(id: string, inFlight: number): void;
   /** Changes how it balances; members keep their load and health, and who waits keeps the place. */

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import type { BackendConfig, DnsConfig, ServerConfig } from "../../src/config/config.ts";
+import type { BackendConfig, DnsConfig, HealthConfig, ServerConfig } from "../../src/config/config.ts";
 import type { BackendInput } from "../../src/config/input.ts";
 import { resolveConfig } from "../../src/config/resolve.ts";
 import { type Backends, createBackends } from "../../src/edge/backends.ts";
@@ -17,13 +17,14 @@ let asked: string[];
 let made: string[];
 let closed: string[];
 let checked: (FixedServer | undefined)[];
+let asks: HealthConfig[];
 let logged: string[];
 let well: boolean;
 let backends: Backends;
 
 beforeEach(() => {
   clock = manualClock();
-  [names, asked, made, closed, checked, logged, well] = [{}, [], [], [], [], [], true];
+  [names, asked, made, closed, checked, asks, logged, well] = [{}, [], [], [], [], [], [], true];
   const note = (event: string): void => void logged.push(event);
   const log: Log = { ...silentLog, info: note, warn: note };
   backends = createBackends({
@@ -40,7 +41,8 @@ beforeEach(() => {
         },
       };
     },
-    async check(_server, _health, fixed) {
+    async check(_server, health, fixed) {
+      asks.push(health);
       checked.push(fixed);
       return well;
     },
@@ -189,6 +191,38 @@ describe("a server behind a name", () => {
     await clock.advance(30_000);
     expect(checked.length).toBeGreaterThan(0);
     expect(new Set(checked.map((fixed) => fixed?.server.address))).toEqual(new Set(["10.0.0.2"]));
+  });
+});
+
+describe("a server that refuses connections", () => {
+  test("is knocked at over TCP alone, and gets a request as soon as it opens", async () => {
+    well = false;
+    await update({ servers: ["http://10.0.0.1", "http://10.0.0.2"], connectTimeoutMs: 700 });
+    const { pool } = backends.get("web")!;
+    const [gone, other] = pool.members();
+    for (let i = 0; i < 3; i++) pool.lease([other!])!.settle("unreachable");
+    await clock.advance(60_000);
+    expect(new Set(checked.map((fixed) => fixed?.server.host))).toEqual(new Set(["10.0.0.1"]));
+    expect(asks.at(-1)).toMatchObject({ tcp: true, timeoutMs: 700 });
+    pool.lease()!.settle("abandoned");
+    expect(gone!.leases).toBe(3);
+    well = true;
+    await clock.advance(1100);
+    pool.lease()!.settle("ok");
+    expect([gone!.leases, gone!.state]).toEqual([4, "available"]);
+    checked.length = 0;
+    await clock.advance(60_000);
+    expect(checked).toEqual([]);
+  });
+
+  test("is left alone once its backend is gone", async () => {
+    well = false;
+    await update({ servers: ["http://10.0.0.1", "http://10.0.0.2"] });
+    const { pool } = backends.get("web")!;
+    for (let i = 0; i < 3; i++) pool.lease([pool.members()[1]!])!.settle("unreachable");
+    await backends.update(new Map(), dns);
+    await clock.advance(60_000);
+    expect(checked).toEqual([]);
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { alike, median, PeakEwma, TAU_MS } from "../../src/upstream/load.ts";
+import { alike, median, PeakEwma, RECENT_MS, RECENT_SAMPLES, TAU_MS } from "../../src/upstream/load.ts";
 
 function warm(latencyMs: number): PeakEwma {
   const load = new PeakEwma();
@@ -34,6 +34,47 @@ describe("peak-EWMA", () => {
     load.observe(30, 2, 0);
     expect(load.warm).toBe(true);
     expect(load.read(2, 0)).toBe(4);
+  });
+
+  describe("a peak is history", () => {
+    /** Answers in `ms`, `count` of them, spread evenly over `overMs` from `from` on. */
+    const answers = (load: PeakEwma, ms: number, count: number, from: number, overMs: number): void => {
+      for (let i = 0; i < count; i++) load.observe(ms, from + (i * overMs) / (count - 1), 5);
+    };
+
+    test("after a second of faster answers, the slowest of which it then is", () => {
+      const load = warm(10);
+      load.penalise(1000, 0, 5);
+      load.observe(14, 1, 5);
+      answers(load, 11, RECENT_SAMPLES - 1, 100, RECENT_MS - 100);
+      expect(load.read(RECENT_MS, 5)).toBeGreaterThan(900);
+      load.observe(11, RECENT_MS + 1, 5);
+      expect(load.read(RECENT_MS + 1, 5)).toBe(14);
+    });
+
+    test("not after a few answers, however long they took to come", () => {
+      const load = warm(10);
+      load.penalise(1000, 0, 5);
+      answers(load, 11, RECENT_SAMPLES - 1, 1, 2 * RECENT_MS);
+      expect(load.read(2 * RECENT_MS, 5)).toBeGreaterThan(800);
+    });
+
+    test("not while one answer in twenty is slow", () => {
+      const load = warm(10);
+      for (let at = 0; at < 20_000; at += 50) {
+        load.observe(at % 1000 === 0 ? 1000 : 11, at, 5);
+        expect(load.read(at, 5)).toBeGreaterThan(900);
+      }
+    });
+
+    test("and forgotten at once of a server that is another by now", () => {
+      const load = warm(10);
+      load.penalise(1000, 0, 5);
+      load.forget();
+      expect(load.warm).toBe(false);
+      for (let i = 0; i < 3; i++) load.observe(12, 1, 5);
+      expect(load.read(1, 5)).toBe(12);
+    });
   });
 
   test("a penalty lifts and never lowers", () => {

@@ -228,6 +228,90 @@ describe("ejection", () => {
     expect(a.state).toBe("available");
   });
 
+  describe("of a server that stands still", () => {
+    /** Three of its requests are answered by others, a tenth of a second after they were sent. */
+    const stall = (server: Server, times = 3): void => {
+      const leases = Array.from({ length: times }, () => on(server));
+      clock.advance(100);
+      for (const lease of leases) lease.settle("overtaken");
+    };
+
+    test("comes once others answered three of its requests and it answered none", () => {
+      const a = add("a");
+      add("b");
+      stall(a, 2);
+      expect(a.state).toBe("available");
+      stall(a, 1);
+      expect(a.state).toBe("ejected");
+      expect(shares(50, ["a", "b"]).b).toBe(50);
+    });
+
+    test("does not come of one that answers in between: it is slow, and picked less", () => {
+      const a = add("a");
+      add("b");
+      for (let i = 0; i < 10; i++) {
+        stall(a, 2);
+        serve(a, 90, 1);
+      }
+      expect(a.state).toBe("available");
+    });
+
+    test("leaves the last one, and half of all", () => {
+      const servers = ["a", "b", "c", "d"].map((id) => add(id));
+      for (const server of servers) stall(server, 5);
+      expect(pool.available).toBe(2);
+    });
+
+    test("is probed a quarter of a second later, then at doubling distances of at most four seconds", () => {
+      const a = add("a");
+      add("b");
+      stall(a);
+      for (const wait of [250, 500, 1000, 2000, 4000, 4000]) {
+        clock.advance(wait - 1);
+        expect(shares(1, ["a", "b"]).b).toBe(1);
+        clock.advance(1);
+        const probe = pool.lease()!;
+        expect(probe.server).toBe(a);
+        probe.settle("overtaken");
+        expect(a.state).toBe("ejected");
+      }
+    });
+
+    test("ends with its whole share at once: what was measured while it stood still does not count", () => {
+      const a = add("a");
+      const b = add("b");
+      for (const server of [a, b]) serve(server, 10);
+      stall(a);
+      clock.advance(250);
+      const probe = pool.lease()!;
+      expect(probe.server).toBe(a);
+      clock.advance(60);
+      probe.answered();
+      probe.settle("ok");
+      expect(a.state).toBe("available");
+      const held = Array.from({ length: 100 }, () => pool.lease()!);
+      expect(held.filter(({ server }) => server === a)).toHaveLength(50);
+    });
+  });
+
+  test("who knows more may put the next probe off, and call for it", () => {
+    const a = add("a");
+    add("b");
+    fail(a, 3);
+    pool.postpone("a", Number.POSITIVE_INFINITY);
+    clock.advance(60_000);
+    expect(shares(50, ["a", "b"]).a).toBe(0);
+    pool.postpone("a", 0);
+    const probe = pool.lease()!;
+    expect(probe.server).toBe(a);
+    pool.postpone("a", 0);
+    expect(pool.lease()!.server.id).toBe("b");
+    probe.settle("ok");
+    expect(a.state).toBe("available");
+    pool.postpone("a", Number.POSITIVE_INFINITY);
+    expect(shares(50, ["a", "b"]).a).toBeGreaterThan(10);
+  });
+
   test("an ejected server returns after one good probe", () => {
     const a = add("a");
     add("b");
