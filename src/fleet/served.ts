@@ -6,6 +6,8 @@ import type { ChangedPart, Generations, ServedPart } from "./card.ts";
 
 /** Hosts up to which everything is told each time, and changes after which it is told anew. */
 export const MOST_CHANGES = 256;
+/** With more than these nothing is told of any: a value in storage has an end. Ten thousand take some 100 KB. */
+export const MOST_HOSTS = 50_000;
 
 export interface Told {
   readonly served?: ServedPart;
@@ -29,9 +31,19 @@ export function createServedLog(): ServedLog {
   let number = 0;
   let baseNumber = 0;
 
+  const silence: Told = {
+    numbers: { served: 0, changed: 0 },
+    commit() {
+      base = undefined;
+      changes = new Map();
+      baseNumber = 0;
+    },
+  };
+
   return {
     next(now) {
       const current = new Map(now);
+      if (current.size > MOST_HOSTS) return baseNumber === 0 ? undefined : silence;
       const different = new Map<string, number | null>();
       for (const [host, generation] of current)
         if (base?.get(host) !== generation) different.set(host, generation);

@@ -74,7 +74,7 @@ export function member(
   let dead = false;
   const own: Storage = {
     ...storage,
-    store: (key, value) => (dead ? new Promise<void>(() => {}) : storage.store(key, value)),
+    store: (key, value) => (dead ? Promise.reject(new Error("dead")) : storage.store(key, value)),
   };
   const announcer = createAnnouncer({
     ...{ storage: own, clock, random, log, metrics, id },
