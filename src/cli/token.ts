@@ -1,8 +1,10 @@
 import { X509Certificate } from "node:crypto";
 import { type Command, InvalidArgumentError } from "commander";
 import { systemClock } from "../clock.ts";
+import type { ResolvedConfig } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { parseDialAddress } from "../config/tunnel.ts";
+import { createDynamicBook } from "../edge/dynamic-book.ts";
 import { openStorage } from "../edge/storage.ts";
 import { EdgeError } from "../errors.ts";
 import { silentLog } from "../log.ts";
@@ -104,12 +106,6 @@ async function withBook<T>(
 async function create(backend: string, options: CreateOptions): ReturnType<TokenBook["create"]> {
   // Certificates play no part here, so a config that is tried with "skerry dev" is good enough.
   const config = await loadConfig(options.config, { certificates: "local" });
-  if (!config.backends.has(backend)) {
-    const known = [...config.backends.keys()].join(", ") || "none";
-    throw new EdgeError("USAGE", `the config has no backend ${JSON.stringify(backend)}; it has: ${known}`, {
-      source: "operator",
-    });
-  }
   const address = options.address ?? config.tunnel.address;
   if (address === undefined)
     throw new EdgeError(
@@ -120,10 +116,27 @@ async function create(backend: string, options: CreateOptions): ReturnType<Token
       },
     );
   return withBook(options, async (book, storage) => {
+    await checkBackend(backend, config, storage);
     const pair = options.publicCa ? undefined : await openTunnelIdentity(storage, TUNNEL_NAME, systemClock);
     const pin = pair && pinOf(new X509Certificate(pair.chain).raw);
     return book.create({ backend, address, pin }, options.expires);
   });
+}
+
+/** Of the config, or one that began with an added server. */
+async function checkBackend(name: string, { backends }: ResolvedConfig, storage: Storage): Promise<void> {
+  if (backends.has(name)) return;
+  const { servers } = await createDynamicBook(storage).read();
+  if (servers.has(name)) return;
+  const known = [...backends.keys()].join(", ") || "none";
+  const added = servers.size > 0 ? `; added by command: ${[...servers.keys()].join(", ")}` : "";
+  throw new EdgeError(
+    "USAGE",
+    `the config has no backend ${JSON.stringify(name)}; it has: ${known}${added}`,
+    {
+      source: "operator",
+    },
+  );
 }
 
 const UNITS: Readonly<Record<string, number>> = {

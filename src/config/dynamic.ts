@@ -92,10 +92,11 @@ function addHost(
   { host, backend, replace = false }: Extract<DynamicEdit, { kind: "add-host" }>,
   base: DynamicBase,
 ): Edited {
-  const name = checked(parseServedName(host), ["hosts", host]);
-  const configured = base.hosts.get(name);
-  if (configured) throw conflict(`${name} is in the config file, which wins: change it there`);
-  invalid(hostProblems(name, backend, state, base));
+  const parsed = parseServedName(host);
+  const shape = "problem" in parsed ? [{ path: ["hosts", host], message: parsed.problem }] : [];
+  const name = "value" in parsed ? parsed.value : "";
+  if (base.hosts.has(name)) throw conflict(`${name} is in the config file, which wins: change it there`);
+  invalid([...shape, ...hostProblems(host, backend, state, base)]);
   const now = state.hosts.get(name);
   if (now === backend) return { state: undefined, said: `${name} was served from ${backend} already` };
   if (now !== undefined && !replace)

@@ -153,9 +153,10 @@ export function hostRows(
   state: DynamicState,
   notes: readonly DynamicNote[],
 ): HostRow[] {
+  const without = new Map(notes.filter(({ kind }) => kind === "no-backend").map((note) => [note.name, note]));
   const rows = [...hosts.values()].map(({ name, handler, source = "config" }): HostRow => {
     const backend = handler.kind === "backend" ? handler.backend : null;
-    const note = notes.find((each) => each.name === name && each.kind === "no-backend")?.message;
+    const note = without.get(name)?.message;
     return { host: name, backend, source, ...(note !== undefined && { note }) };
   });
   for (const { kind, name, message } of notes) {

@@ -296,6 +296,8 @@ describe("three edges of three runtimes", () => {
       expect(await eventually("the connection is free", () => portOf(index))).toBe(ports[index]);
     }
     expect(await echo("still there")).toBe("still there");
+    // An edge that stops would wait for it.
+    socket.terminate();
   });
 
   test("refuse changes while NATS is away, and start with what was added from their copies", async () => {
