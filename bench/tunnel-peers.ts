@@ -1,11 +1,13 @@
 /** Other tunnels to the same server, for the table: what Debian and npm have. */
-import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { userInfo } from "node:os";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { type Cores, findProgram } from "./machine.ts";
-import { freePort, launch, run } from "./process.ts";
-import { ROOT, until } from "./tunnel-edge.ts";
+import { type Child, freePort, launch, run } from "./process.ts";
+import { until } from "./tunnel-edge.ts";
 
 /** Where the edge finds the server by a peer's tunnel, and how its two ends are brought up. */
 export interface Peer {
@@ -77,25 +79,37 @@ export async function sshPeer({ folder, cores, target }: PeerPlace): Promise<Pee
   };
 }
 
-/** The package lies in `installed`, a folder of its own: `npm install --prefix FOLDER @deco-cx/warp-node`. */
+/**
+ * The package wstunnel, which lies in `installed`, a folder of its own. Its client is the one that listens, so it stands
+ * beside the edge, and there is no TLS between the two.
+ */
 export async function websocketPeer(installed: string, { cores, target }: PeerPlace): Promise<Peer> {
-  const host = "websocket.localhost";
-  const port = await freePort();
-  const key = randomBytes(16).toString("hex");
-  const program = [process.execPath, join(ROOT, "bench/programs/websocket-tunnel.js"), installed];
+  const [port, near] = [await freePort(), await freePort()];
+  const program = [process.execPath, join(installed, "node_modules/wstunnel/bin/wstt.js")];
   return {
     name: "WebSockets",
-    host,
-    server: `http://127.0.0.1:${port}`,
+    host: "websocket.localhost",
+    server: `http://127.0.0.1:${near}`,
     async start() {
-      const server = launch("websocket-server", [...program, "server", String(port), key], {
-        cores: String(cores.proxy),
-      });
-      await until("the WebSocket server", server, /end ready/);
-      const client = launch("websocket-client", [...program, "client", String(port), key, host, target], {
-        cores: cores.load,
-      });
-      await until("the WebSocket client", client, /tunnel up/);
+      const far = [...program, "-s", `127.0.0.1:${port}`, "-t", target];
+      await accepts(port, launch("wstunnel-server", far, { cores: cores.load }));
+      const client = [...program, "-t", `127.0.0.1:${near}:${target}`, `ws://127.0.0.1:${port}`];
+      await accepts(near, launch("wstunnel", client, { cores: String(cores.proxy) }));
     },
   };
+}
+
+/** Until `child` takes connections at a loopback port; neither of its ends says when. */
+async function accepts(port: number, child: Child): Promise<void> {
+  for (let tries = 0; tries < 200 && child.running(); tries++) {
+    const socket = connect(port, "127.0.0.1");
+    const open = await once(socket, "connect").then(
+      () => true,
+      () => false,
+    );
+    socket.destroy();
+    if (open) return;
+    await wait(25);
+  }
+  throw new Error(`${child.name} did not start: ${child.output().stderr}`);
 }

@@ -101,7 +101,7 @@ export async function benchTunnel(args: readonly string[]): Promise<number> {
       if (values.websocket !== undefined) peers.push(await websocketPeer(resolve(values.websocket), place));
       else
         process.stderr.write(
-          "without WebSockets: npm install --prefix FOLDER @deco-cx/warp-node, then --websocket FOLDER\n",
+          "without WebSockets: npm install --prefix FOLDER wstunnel, then --websocket FOLDER\n",
         );
     }
     const edge = await startTunnelEdge(folder, cores, {
