@@ -10,6 +10,7 @@ import { openStorage } from "../edge/storage.ts";
 import { silentLog } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
 import { storageFlag } from "./flags.ts";
+import { actAsOwner } from "./owner.ts";
 
 export interface PlaceOptions {
   config?: string;
@@ -51,6 +52,7 @@ async function withStorage<T>(
   work: (storage: Storage) => Promise<T>,
 ): Promise<T> {
   const place = options.storage === undefined ? config : { storage: options.storage };
+  await actAsOwner(place.storage);
   const storage = openStorage(place, { clock: systemClock, log: silentLog });
   try {
     await storage.check();

@@ -14,6 +14,7 @@ import { TUNNEL_NAME } from "../tunnel/protocol.ts";
 import { pinOf } from "../tunnel/token.ts";
 import { createTokenBook, type TokenBook } from "../tunnel/token-book.ts";
 import { storageFlag } from "./flags.ts";
+import { actAsOwner } from "./owner.ts";
 
 interface PlaceOptions {
   config?: string;
@@ -94,6 +95,7 @@ async function withBook<T>(
   const place = options.storage
     ? { storage: options.storage }
     : await loadConfig(options.config, { certificates: "local" });
+  await actAsOwner(place.storage);
   const storage = openStorage(place, { clock: systemClock, log: silentLog });
   try {
     await storage.check();

@@ -1,8 +1,9 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { wormholeOptions } from "../../src/cli/wormhole-options.ts";
-import { command, skerry } from "../support/edge.ts";
+import { command, type Runtime, skerry } from "../support/edge.ts";
 import { eventually, run, start } from "../support/processes.ts";
 import { startRelay } from "../support/relay.ts";
 import { ask, joined, newToken, type World, world, wormhole } from "./processes.ts";
@@ -34,6 +35,22 @@ describe("skerry token", () => {
     expect(Date.parse(listed?.expires ?? "") - Date.now()).toBeGreaterThan(29 * 86_400_000);
     expect(stdout + at.edge.process.output()).not.toContain(secret);
   });
+
+  test.skipIf(process.getuid?.() !== 0).each<Runtime>(["node", "bun", "deno"])(
+    "by root writes as the storage's owner, whose edge must read it (%s; needs root)",
+    async (runtime) => {
+      const nobody = 65_534;
+      const folder = mkdtempSync(join(tmpdir(), "skerry-owner-"));
+      chmodSync(folder, 0o755);
+      const storage = join(folder, "storage");
+      mkdirSync(storage, { mode: 0o700 });
+      chownSync(storage, nobody, nobody);
+      await newToken(runtime, at.config, "--storage", storage);
+      const made = readdirSync(storage, { recursive: true, encoding: "utf8" });
+      expect(made.some((path) => path.startsWith("tokens/"))).toBe(true);
+      expect(made.filter((path) => statSync(join(storage, path)).uid !== nobody)).toEqual([]);
+    },
+  );
 
   test("refuses a backend that the config has not, and an odd lifetime", async () => {
     const unknown = await skerry("node", ["token", "create", "nope", "--config", at.config]);
