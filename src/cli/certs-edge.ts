@@ -8,7 +8,11 @@ import { createLog } from "../log.ts";
 export type Ask = (method: "GET" | "POST", path: string, body?: object) => Promise<unknown>;
 
 /** The admin API of the edge that a config describes, or undefined where none answers. */
-export async function runningEdge({ listen }: ResolvedConfig): Promise<Ask | undefined> {
+export async function runningEdge({
+  listen,
+}: {
+  listen: Pick<ResolvedConfig["listen"], "admin">;
+}): Promise<Ask | undefined> {
   const ask = askAt(listen.admin);
   try {
     const alive = (await ask("GET", "/livez")) as { status?: unknown };

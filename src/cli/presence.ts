@@ -1,10 +1,12 @@
 /** `skerry edges` and `skerry agents`: the whole fleet, from any edge, for people and for programs. */
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { systemClock } from "../clock.ts";
-import type { ResolvedConfig } from "../config/config.ts";
+import type { ListenAddress, ResolvedConfig } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
+import { formatAddress, parseAddress } from "../config/parse.ts";
 import { storageKind } from "../edge/presence.ts";
 import { openStorage } from "../edge/storage.ts";
+import { EdgeError } from "../errors.ts";
 import { type Peer, readDirectory } from "../fleet/directory.ts";
 import {
   type AgentsView,
@@ -22,6 +24,7 @@ import { columns, span } from "./table.ts";
 
 interface Options {
   config?: string;
+  admin?: ListenAddress;
   json?: boolean;
 }
 
@@ -32,6 +35,7 @@ export function addPresence(program: Command): void {
       .summary(summary)
       .description(description)
       .option("-c, --config <file>", "config file (default: skerry.config.ts, .js or .json in this folder)")
+      .option("--admin <address>", "ask the edge whose listen.admin this is; no config is read", adminAddress)
       .option("--json", "as JSON");
   command(
     "edges",
@@ -53,12 +57,25 @@ export function addPresence(program: Command): void {
   });
 }
 
+function adminAddress(text: string): ListenAddress {
+  const parsed = parseAddress(text);
+  if ("problem" in parsed) throw new InvalidArgumentError(`${parsed.problem}.`);
+  return parsed.value;
+}
+
 /** What the running edge answers; without one, what storage holds. */
 async function fleetOf<V extends FleetFacts>(
   options: Options,
   path: string,
   view: (peers: readonly Peer[]) => Promise<Omit<V, keyof FleetFacts>>,
 ): Promise<V> {
+  if (options.admin) {
+    const there = await runningEdge({ listen: { admin: options.admin } });
+    if (there) return (await there("GET", path)) as V;
+    throw new EdgeError("USAGE", `no edge answers at ${formatAddress(options.admin)}`, {
+      source: "operator",
+    });
+  }
   const config = await loadConfig(options.config, { certificates: "local" });
   const ask = await runningEdge(config);
   if (ask) return (await ask("GET", path)) as V;

@@ -41,8 +41,8 @@ export interface DirectoryOptions {
   readonly log: Log;
   /** This edge's own id: its card is no news. */
   readonly self: string;
-  /** Whether what is gone for long is swept from storage. @default true */
-  readonly sweeps?: boolean;
+  /** For who looks once: nothing is swept, and storage that cannot be read is an error. @default false */
+  readonly once?: boolean;
   /** Somebody came, went or says something else of itself. */
   onChange(): void;
 }
@@ -163,7 +163,7 @@ export function createDirectory(options: DirectoryOptions): Directory {
     const now = clock.now();
     for (const [id, edge] of [...known]) {
       const silence = now - edge.heardAt;
-      if (silence > FORGET_MS && options.sweeps !== false) {
+      if (silence > FORGET_MS && !options.once) {
         await sweep(id);
         options.onChange();
       } else if (silence > STALE_MS && !edge.gone) {
@@ -188,13 +188,14 @@ export function createDirectory(options: DirectoryOptions): Directory {
       }
       await age();
     } catch (thrown) {
+      if (options.once) throw thrown;
       if (!unheard && !storage.away?.()) log.warn("fleet.unknown", { message: messageOf(thrown) });
       unheard = true;
     }
   };
   const tickOn = (): void => {
     ticking = tick().finally(() => {
-      if (!closed) timer = clock.after(LOOK_MS, tickOn);
+      if (!closed && !options.once) timer = clock.after(LOOK_MS, tickOn);
     });
   };
 
@@ -239,13 +240,15 @@ function namesOf({ id, name, location }: Card): Record<string, unknown> {
   return { edge: id, name, location };
 }
 
-/** Looks once, for who does not follow: ages are by the clocks of both machines. */
+/** Looks once, for who does not follow: ages are by the clocks of both machines. @throws what storage throws */
 export async function readDirectory(
   parts: Pick<DirectoryOptions, "storage" | "clock" | "log">,
 ): Promise<Peer[]> {
-  const directory = createDirectory({ ...parts, self: "", sweeps: false, onChange() {} });
-  await directory.start();
-  const peers = directory.peers();
-  await directory.close();
-  return peers;
+  const directory = createDirectory({ ...parts, self: "", once: true, onChange() {} });
+  try {
+    await directory.start();
+    return directory.peers();
+  } finally {
+    await directory.close().catch(() => {});
+  }
 }

@@ -151,6 +151,14 @@ describe("three edges of three runtimes, two containers", () => {
     }
   }, 60_000);
 
+  test("an edge elsewhere is asked by its admin address, without a config", async () => {
+    const asked = await skerry("node", ["edges", "--admin", `127.0.0.1:${ports[4]}`, "--json"]);
+    expect((JSON.parse(asked.stdout) as EdgesView).edges.find(({ self }) => self)?.location).toBe("place-1");
+    const nobody = await skerry("node", ["agents", "--admin", "127.0.0.1:9"]);
+    expect(nobody.output).toBe("skerry: no edge answers at 127.0.0.1:9\n");
+    expect(nobody.code).not.toBe(0);
+  });
+
   test("a renewed certificate is live on all three within seconds, and the command says so", async () => {
     await eventually("the first is live", async () => (await live(edges[0]!)).live === 3, 60_000);
     const { generation } = await live(edges[0]!);

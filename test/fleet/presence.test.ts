@@ -246,10 +246,10 @@ describe("what is told", () => {
     one.served.set("h9.customers.example.com", 8);
     one.nudge();
     await clock.advance(250);
-    expect(storage.writes.filter(({ key }) => key.includes("edge0")).map(({ key }) => key)).toEqual([
-      "edges/edge0.changed",
-      cardKey("edge0"),
-    ]);
+    const keys = storage.writes.map(({ key }) => key).filter((key) => key.includes("edge0"));
+    expect(keys.slice(0, 2)).toEqual(["edges/edge0.changed", cardKey("edge0")]);
+    // A beat may fall into the moment, and is a card.
+    expect(new Set(keys).size).toBe(2);
     await told("h9.customers.example.com", { generation: 8, live: 1 });
     expect(await live("h8.customers.example.com")).toMatchObject({ generation: 2, live: 1 });
     // One that is gone from the config is served no more.
