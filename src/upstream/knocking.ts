@@ -6,12 +6,16 @@ import { type Clock, jitter, type Random, type Timer } from "../clock.ts";
 import type { Pool } from "./pool.ts";
 import type { Server } from "./server.ts";
 
-/** The wait after the first knock, which comes at once; it doubles with every one. */
+/** The wait after the first knock, which comes at once. */
 export const FIRST_WAIT_MS = 250;
-/** The longest wait while nobody opens: by so much a server that is back is noticed late. */
-export const LONGEST_KNOCK_MS = 1000;
-/** The longest wait where somebody opens, and the server is ejected all the same: requests probe it then. */
-export const LONGEST_OPEN_KNOCK_MS = 30_000;
+/**
+ * While nobody opens the wait is a twentieth of the time that the server is gone by then, and at most so long: by so much
+ * one that is back is noticed late.
+ */
+export const LONGEST_WAIT_MS = 1000;
+const SHARE_OF_AWAY = 1 / 20;
+/** Where somebody opens, and the server is ejected all the same, requests probe it. The wait then doubles, up to this. */
+export const LONGEST_OPEN_WAIT_MS = 30_000;
 /** How far a knock may be from its beat, so that the edges of a fleet do not knock in step. */
 const JITTER = 0.1;
 
@@ -33,20 +37,24 @@ export function startKnocking({ pool, knock, clock, random }: KnockingDeps): { s
   };
   const follow = (server: Server): void => {
     const own: { timer: Timer | undefined } = { timer: undefined };
-    let waitMs = FIRST_WAIT_MS;
+    const since = clock.now();
+    let openMs = FIRST_WAIT_MS / 2;
     let gone = false;
     const heard = (opened: boolean): void => {
       // It may have been restored, and even ejected again, since.
       if (followed.get(server) !== own) return;
       // A server that took connections all along has other troubles, and requests probe it at their own pace.
-      if (!opened) pool.postpone(server.id, Number.POSITIVE_INFINITY);
-      else if (gone) {
-        pool.postpone(server.id, 0);
-        waitMs = FIRST_WAIT_MS;
+      if (!opened) {
+        gone = true;
+        openMs = FIRST_WAIT_MS / 2;
+        pool.postpone(server.id, Number.POSITIVE_INFINITY);
+        later(Math.min(Math.max((clock.now() - since) * SHARE_OF_AWAY, FIRST_WAIT_MS), LONGEST_WAIT_MS));
+        return;
       }
-      gone = !opened;
-      later(Math.min(waitMs, opened ? LONGEST_OPEN_KNOCK_MS : LONGEST_KNOCK_MS));
-      waitMs *= 2;
+      if (gone) pool.postpone(server.id, 0);
+      gone = false;
+      openMs = Math.min(openMs * 2, LONGEST_OPEN_WAIT_MS);
+      later(openMs);
     };
     const later = (delayMs: number): void => {
       own.timer = clock.after(jitter(delayMs, JITTER, random), () => {
