@@ -247,7 +247,7 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
     problems: () => degradations(health),
     hosts: () => current.hosts.size,
     wormholes: () => tunnels.wormholes(),
-    served: () => resolver.served(),
+    resolver,
     onAddresses: () => tunnels.announce(),
   });
   const clientCa = (name: string): string | undefined => lookUp(current.hosts, name)?.clientAuth?.ca;

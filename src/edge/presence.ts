@@ -20,6 +20,7 @@ import type { Metrics } from "../metrics.ts";
 import { runtimeName, runtimeVersion } from "../runtime.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Bundle } from "../tls/bundle.ts";
+import type { Resolver } from "../tls/resolver.ts";
 import type { WormholeView } from "../tunnel/gateway.ts";
 import type { EdgeAddress } from "../tunnel/protocol.ts";
 import { version } from "../version.ts";
@@ -39,7 +40,7 @@ export interface PresenceOptions {
   problems(): readonly string[];
   hosts(): number;
   wormholes(): readonly WormholeView[];
-  served(): Iterable<readonly [host: string, bundle: Bundle | undefined]>;
+  readonly resolver: Pick<Resolver, "served" | "revision">;
   /** Other edges take wormholes than before. */
   onAddresses(): void;
 }
@@ -102,10 +103,16 @@ export function createPresence(options: PresenceOptions): Presence {
   const rows = (): AgentRow[] =>
     options.wormholes().map(({ release, ...view }) => ({ ...view, release: { ...release } }));
   function* generations(): Iterable<readonly [string, number]> {
-    for (const [host, bundle] of options.served()) yield [host, generationOf(bundle)];
+    for (const [host, bundle] of options.resolver.served()) yield [host, generationOf(bundle)];
   }
 
-  const announcer = createAnnouncer({ ...options, facts, agents: rows, served: generations });
+  const announcer = createAnnouncer({
+    ...options,
+    facts,
+    agents: rows,
+    served: generations,
+    servedRevision: () => options.resolver.revision,
+  });
   const directory = createDirectory({
     storage,
     clock,

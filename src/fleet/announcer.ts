@@ -34,6 +34,8 @@ export interface AnnouncerOptions {
   agents(): readonly AgentRow[];
   /** Host → generation, as in the served part. */
   served(): Iterable<readonly [host: string, generation: number]>;
+  /** Rises when `served` changes, so that ten thousand hosts are not compared every ten seconds. */
+  servedRevision(): number;
 }
 
 export interface Announcer {
@@ -56,6 +58,7 @@ export function createAnnouncer(options: AnnouncerOptions): Announcer {
   const numbers = { agents: 0, served: 0, changed: 0 };
   let saidAgents: string | undefined;
   let agentsNumber = 0;
+  let saidRevision: number | undefined;
   let beat: Timer | undefined;
   let soon: Timer | undefined;
   let gap = GAP_MS;
@@ -89,13 +92,15 @@ export function createAnnouncer(options: AnnouncerOptions): Announcer {
       numbers.agents = number;
       saidAgents = text;
     }
-    const told = served.next(options.served());
+    const revision = options.servedRevision();
+    const told = revision === saidRevision ? undefined : served.next(options.served());
     if (told) {
       if (told.served) await store("served", await encodePart(told.served));
       if (told.changed) await store("changed", await encodePart(told.changed));
       Object.assign(numbers, told.numbers);
       told.commit();
     }
+    saidRevision = revision;
     const facts = options.facts();
     const at = clock.wall();
     await store("card", encodeCard({ id, ...facts, at, agents: all.length, parts: { ...numbers } }));
@@ -104,6 +109,7 @@ export function createAnnouncer(options: AnnouncerOptions): Announcer {
   };
   const forget = (): void => {
     served.forget();
+    saidRevision = undefined;
     saidAgents = undefined;
     numbers.agents = 0;
   };

@@ -20,6 +20,8 @@ export interface Resolver {
   set(host: string, bundle: Bundle): boolean;
   /** The next bundle of `host` may have any generation: it comes from elsewhere now. What is served stays. */
   restart(host: string): void;
+  /** Rises with every change to {@link served}. */
+  readonly revision: number;
   /** Every name, with what is served for it. */
   served(): Iterable<readonly [host: string, bundle: Bundle | undefined]>;
   /** What is served for a name. */
@@ -55,6 +57,7 @@ export function createResolver({
   /** By hash of the bundle, so that a new certificate never meets an old context. */
   const contexts = new LRUCache<string, SecureContext>({ max: maxContexts });
   let placeholder: SecureContext | undefined;
+  let revision = 0;
 
   const contextOf = (hash: string, bundle: Bundle): SecureContext => {
     let context = contexts.get(hash);
@@ -72,7 +75,11 @@ export function createResolver({
   };
 
   return {
+    get revision() {
+      return revision;
+    },
     configure(hosts) {
+      revision++;
       const wanted = new Set([...hosts].map(normalizeName));
       for (const host of entries.keys()) if (!wanted.has(host)) entries.delete(host);
       for (const host of wanted) {
@@ -80,10 +87,12 @@ export function createResolver({
       }
     },
     add(host) {
+      revision++;
       const name = normalizeName(host);
       if (!entries.has(name)) entries.set(name, { bundle: undefined, hash: "", ordered: true });
     },
     remove(host) {
+      revision++;
       entries.delete(normalizeName(host));
     },
     set(host, bundle) {
@@ -106,6 +115,7 @@ export function createResolver({
       entry.bundle = bundle;
       entry.hash = hash;
       entry.ordered = true;
+      revision++;
       return true;
     },
     restart(host) {

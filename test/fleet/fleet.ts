@@ -69,6 +69,7 @@ export function member(
   const log: Log = { debug() {}, info: say, warn: say, error: say, flush() {} };
   const served = new Map<string, number>();
   const agents: AgentRow[] = [];
+  let revision = 0;
   const metrics = createMetrics();
   // What is dead writes nothing, whatever its timers do.
   let dead = false;
@@ -81,6 +82,7 @@ export function member(
     facts: () => made.facts,
     agents: () => agents,
     served: () => served,
+    servedRevision: () => revision++,
   });
   const directory = createDirectory({ storage, clock, log, self: id, onChange: () => made.changes++ });
   const made: Member = {

@@ -54,6 +54,27 @@ describe("the resolver", () => {
     expect(resolver.set("a.example.test", one)).toBe(false);
   });
 
+  test("counts every change of what is served, and nothing else", async () => {
+    const resolver = createResolver();
+    const one = await bundle("a.example.test", 1);
+    const seen: number[] = [];
+    const steps: (() => unknown)[] = [
+      () => resolver.configure(["a.example.test"]),
+      () => resolver.set("a.example.test", one),
+      () => resolver.add("b.example.test"),
+      () => resolver.remove("b.example.test"),
+    ];
+    for (const step of steps) {
+      step();
+      seen.push(resolver.revision);
+    }
+    expect(seen).toEqual([...new Set(seen)].sort((x, y) => x - y));
+    resolver.set("a.example.test", one);
+    resolver.secureContext("a.example.test");
+    expect(resolver.revision).toBe(seen.at(-1));
+    expect([...resolver.served()]).toEqual([["a.example.test", one]]);
+  });
+
   test("keeps the certificate in use when TLS refuses the next", async () => {
     const resolver = createResolver();
     resolver.configure(["a.example.test"]);
