@@ -2,6 +2,7 @@
  * Time and chance. No other file calls `Date.now`, `performance.now`, `Math.random` or the timers:
  * whatever waits, draws or stamps takes a {@link Clock} or a {@link Random}, so tests never sleep.
  */
+import { slowToReadTime } from "./runtime.ts";
 
 /** A timer that was set; cancelling one that ran already does nothing. */
 export interface Timer {
@@ -22,9 +23,30 @@ export type Random = () => number;
 /** setTimeout counts in a signed 32-bit integer; a longer wait fires at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+/**
+ * Reads `read` once in a turn of the event loop: what runs between two waits has the same time. A turn here is a fraction
+ * of a millisecond, and a request asks nine times.
+ */
+export function oncePerTurn(read: () => number): () => number {
+  let time: number | undefined;
+  const turn = Promise.resolve();
+  const forget = (): void => {
+    time = undefined;
+  };
+  return () => {
+    if (time === undefined) {
+      time = read();
+      turn.then(forget);
+    }
+    return time;
+  };
+}
+
+const readNow = (): number => performance.now();
+
 /** The machine's own clock. */
 export const systemClock: Clock = {
-  now: () => performance.now(),
+  now: slowToReadTime ? oncePerTurn(readNow) : readNow,
   wall: () => Date.now(),
   after(delayMs, work) {
     let handle: ReturnType<typeof setTimeout>;

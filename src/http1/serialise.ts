@@ -32,8 +32,8 @@ export function fieldLines(headers: HeaderList): string {
 export interface ResponseText {
   /** Status line and fields, each with its line end; no empty line. */
   readonly lines: string;
-  /** `lines` and the empty line. */
-  readonly whole: string;
+  /** `lines` and the empty line, in bytes where it is sent again: encoding them costs more than copying. */
+  whole: Uint8Array | undefined;
   readonly hasDate: boolean;
   /** The Content-Length among `lines`, or -1. */
   readonly length: number;
@@ -93,7 +93,10 @@ export function refusalText(status: number, message: string, dateLine: string): 
 /** Serialises a response's head, once for each head object. Connection and Transfer-Encoding are the engine's own. */
 export function responseText(head: ResponseHead): ResponseText {
   const known = head.memo[TEXT] as ResponseText | undefined;
-  if (known !== undefined) return known;
+  if (known !== undefined) {
+    known.whole ??= Buffer.from(`${known.lines}\r\n`, "latin1");
+    return known;
+  }
   const { headers, status } = head;
   let lines = statusLine(status, head.reason);
   let hasDate = false;
@@ -129,7 +132,7 @@ export function responseText(head: ResponseHead): ResponseText {
       throw new EdgeError("INTERNAL", `header field ${JSON.stringify(name)} cannot be sent`);
     lines += `${name}: ${value}\r\n`;
   }
-  const text: ResponseText = { lines, whole: `${lines}\r\n`, hasDate, length, close };
+  const text: ResponseText = { lines, whole: undefined, hasDate, length, close };
   head.memo[TEXT] = text;
   return text;
 }

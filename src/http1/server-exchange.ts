@@ -116,11 +116,10 @@ export class ServerExchange implements Exchange, OutgoingOwner {
     if (!this.#persist) framing += "Connection: close\r\n";
     else if (this.version === "1.0") framing += "Connection: keep-alive\r\n";
     if (!text.hasDate) framing += server.sweeper.dateLine();
-    if (framing === "") outbox.text(text.whole);
+    if (framing === "" && text.whole !== undefined) outbox.bytes(text.whole);
     else {
       outbox.text(text.lines);
-      outbox.text(framing);
-      outbox.text("\r\n");
+      outbox.text(`${framing}\r\n`);
     }
 
     if (bare || body === undefined) {
