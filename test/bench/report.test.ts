@@ -68,6 +68,16 @@ test("tables go between the marks of a page and leave the rest of it alone", () 
   expect(() => intoPage("no marks", "x")).toThrow(/bench:begin/);
 });
 
+test("a page may have marks for several commands", () => {
+  const marks = (name: string): string =>
+    `<!-- bench:${name}:begin -->\n${name}\n<!-- bench:${name}:end -->\n`;
+  const page = marks("balance") + marks("failover");
+  const text = intoPage(page, "new", "failover");
+  expect(text.startsWith(marks("balance"))).toBe(true);
+  expect(text.endsWith("<!-- bench:failover:begin -->\n\nnew\n\n<!-- bench:failover:end -->\n")).toBe(true);
+  expect(() => intoPage(page, "new")).toThrow(/bench:begin/);
+});
+
 test("the chart has a bar for each measured proxy and escapes its words", () => {
   const text = svg(report(case_(row("nginx", 10), row("node", 25), row("bun", Number.NaN))), "nginx");
   expect(text.match(/<rect /g)).toHaveLength(2);
