@@ -29,6 +29,11 @@ export const SETTINGS_NO_RFC7540_PRIORITIES = 0x9;
 export const FRAME_HEADER_BYTES = 9;
 /** The frame size that every endpoint accepts, and all that Skerry ever sends or takes. */
 export const MAX_FRAME_BYTES = 16_384;
+/**
+ * The most that a DATA frame of ours carries. With its header it fills a TLS record, so that the peer's reads end where frames
+ * end: of a whole frame in one read nothing is copied.
+ */
+export const MAX_DATA_BYTES: number = MAX_FRAME_BYTES - FRAME_HEADER_BYTES;
 export const MAX_WINDOW = 0x7fffffff;
 export const MAX_STREAM_ID = 0x7fffffff;
 export const DEFAULT_WINDOW = 65_535;

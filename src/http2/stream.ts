@@ -5,7 +5,7 @@ import type { HeaderList } from "../exchange/headers.ts";
 import type { Http2Connection } from "./connection.ts";
 import { CANCEL, codeName, INTERNAL_ERROR, STREAM_CLOSED } from "./errors.ts";
 import type { ReceiveWindow } from "./flow.ts";
-import { DATA, FLAG_END_STREAM, MAX_FRAME_BYTES } from "./frames.ts";
+import { DATA, FLAG_END_STREAM, MAX_DATA_BYTES } from "./frames.ts";
 import { encodeFields } from "./heads.ts";
 import type { IncomingBody } from "./incoming.ts";
 
@@ -102,7 +102,7 @@ export abstract class Http2Stream {
 
   /** The whole body at once, with END_STREAM on its last frame. */
   sendLast(bytes: Uint8Array): void {
-    if (bytes.length <= MAX_FRAME_BYTES && bytes.length <= this.sendWindow) {
+    if (bytes.length <= MAX_DATA_BYTES && bytes.length <= this.sendWindow) {
       if (this.session.mayWriteNow(bytes.length)) {
         this.#write(bytes, FLAG_END_STREAM);
         this.#ended();
@@ -124,7 +124,7 @@ export abstract class Http2Stream {
     if (this.dead) return;
     const session = this.session;
     if (this.#queued > 0) {
-      let size = Math.min(this.#queued, this.sendWindow, session.sendWindow, MAX_FRAME_BYTES);
+      let size = Math.min(this.#queued, this.sendWindow, session.sendWindow, MAX_DATA_BYTES);
       if (size <= 0) return;
       const last = size === this.#queued && this.#finishing && this.#trailers === undefined;
       session.output.header(size, DATA, last ? FLAG_END_STREAM : 0, this.id);
@@ -247,8 +247,8 @@ export abstract class Http2Stream {
 
   #write(chunk: Uint8Array, flags: number): void {
     const output = this.session.output;
-    for (let at = 0; at < chunk.length || at === 0; at += MAX_FRAME_BYTES) {
-      const size = Math.min(chunk.length - at, MAX_FRAME_BYTES);
+    for (let at = 0; at < chunk.length || at === 0; at += MAX_DATA_BYTES) {
+      const size = Math.min(chunk.length - at, MAX_DATA_BYTES);
       output.header(size, DATA, flags, this.id);
       output.chunk(size === chunk.length ? chunk : chunk.subarray(at, at + size));
       this.#account(size);

@@ -47,6 +47,21 @@ async function heard<T>(of: (tell: (value: T) => void) => unknown): Promise<T> {
   });
 }
 
+describe("large bodies", () => {
+  test("go out in frames that fill a TLS record each, header and all", async () => {
+    const { client } = await start((x) =>
+      x.respond(responseHead(200), bytesSource(Buffer.alloc(60_000, "x"))),
+    );
+    client.headers(1, WHOLE, fields());
+    const sizes: number[] = [];
+    for (let left = 60_000; left > 0; left -= sizes.at(-1)!) {
+      const frame = await client.next(({ type }) => type === DATA);
+      sizes.push(9 + frame!.payload.length);
+    }
+    expect(sizes.slice(0, -1)).toEqual([16_384, 16_384, 16_384]);
+  });
+});
+
 describe("requests", () => {
   test("cookie crumbs are joined, and pseudo-headers are no fields", async () => {
     const head = await heard<RequestHead>(async (tell) => {
