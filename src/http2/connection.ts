@@ -35,7 +35,7 @@ import {
   WINDOW_UPDATE,
 } from "./frames.ts";
 import { Listening } from "./listening.ts";
-import { Recent } from "./recent.ts";
+import { type Ending, Recent } from "./recent.ts";
 import { settingFault } from "./settings.ts";
 import type { Http2Stream } from "./stream.ts";
 
@@ -248,9 +248,9 @@ export abstract class Http2Connection extends Listening {
     this.headersFrame(id, this.#blockFlags, block, 0, block.length);
   }
 
-  /** A stream that never came to be was refused by us. */
-  protected refused(id: number): void {
-    this.#recent.add(id, "reset by us");
+  /** A stream that never came to be: refused by us, or answered with its request whole. */
+  protected neverOpened(id: number, ending: Ending): void {
+    this.#recent.add(id, ending);
   }
 
   /** A header block that is not for a live stream of ours: decoded for the table's sake, then judged. */
@@ -343,8 +343,8 @@ export abstract class Http2Connection extends Listening {
   }
 
   #ping(flags: number, id: number, bytes: Buffer, start: number, end: number): undefined {
-    if (id !== 0) return this.breach(PROTOCOL_ERROR, "PING on a stream");
     if (end - start !== 8) return this.breach(FRAME_SIZE_ERROR, "PING of a wrong size");
+    if (id !== 0) return this.breach(PROTOCOL_ERROR, "PING on a stream");
     if ((flags & FLAG_ACK) !== 0) {
       this.pingAnswered(bytes, start);
       this.offend(this.guard.empty());

@@ -1,7 +1,7 @@
 /** HTTP/2 towards clients: a byte stream in, exchanges out. */
 import type { Clock } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
-import type { DownstreamConnection, Exchange } from "../exchange/exchange.ts";
+import { type DownstreamConnection, type Exchange, responseHead } from "../exchange/exchange.ts";
 import type { HeaderList } from "../exchange/headers.ts";
 import type { Limits, Offence } from "../exchange/limits.ts";
 import type { ByteStream } from "../exchange/stream.ts";
@@ -37,6 +37,7 @@ const MAX_KNOWN = 64;
 const MAX_KNOWN_BYTES = 1024;
 /** How long a draining connection waits for the client to hear of it. */
 const DRAIN_NOTICE_MS = 1000;
+const MISDIRECTED: Buffer = Buffer.from("This connection does not serve that host.\n", "latin1");
 const DRAIN_PING: Buffer = Buffer.from("skerry:d", "latin1");
 
 export interface ServeHttp2Options {
@@ -219,13 +220,13 @@ export class ServerConnection extends Http2Connection implements Http2Server {
       this.answerAlone(id, 405, ended);
       return;
     }
-    if (options.authorize !== undefined && !options.authorize(head.authority)) {
-      this.answerAlone(id, 421, ended);
-      return;
-    }
     const exchange = new ServerExchange(this, id, request, ended);
     this.streams.set(id, exchange);
     this.idleSince = undefined;
+    if (options.authorize !== undefined && !options.authorize(head.authority)) {
+      exchange.respond(responseHead(421, ["content-type", "text/plain"]), MISDIRECTED);
+      return;
+    }
     if (++this.#requests >= this.limits.maxRequestsPerConnection) this.drain();
     try {
       options.onExchange(exchange);
@@ -298,7 +299,7 @@ export class ServerConnection extends Http2Connection implements Http2Server {
   }
 
   #refuse(id: number, code: number): void {
-    this.refused(id);
+    this.neverOpened(id, "reset by us");
     this.output.rstStream(id, code);
   }
 
@@ -308,7 +309,10 @@ export class ServerConnection extends Http2Connection implements Http2Server {
     answerWriter.field("content-length", "0");
     answerWriter.raw(dateField(this.clock));
     this.writeHeaders(id, answerWriter.bytes, true, answerWriter.length);
-    if (!ended && !this.streams.has(id)) this.#refuse(id, NO_ERROR);
+    if (!this.streams.has(id)) {
+      if (ended) this.neverOpened(id, "ended");
+      else this.#refuse(id, NO_ERROR);
+    }
     this.schedule();
   }
 

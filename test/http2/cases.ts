@@ -522,7 +522,7 @@ export function casesFor(scheme: "http" | "https", authority: string): readonly 
         c.send(
           headers(1, OPEN, POST),
           encodeFrame(WINDOW_UPDATE, 0, 1, uint32(0x7fffffff - 65_535)),
-          encodeFrame(SETTINGS, 0, 0, settingsPayload([[4, 65_536]])),
+          encodeFrame(SETTINGS, 0, 0, settingsPayload([[4, 131_072]])),
         ),
       { connection: FLOW_CONTROL_ERROR },
     ],

@@ -10,8 +10,10 @@ export async function expectOutcome(client: RawClient, outcome: Outcome): Promis
     const frame = await client.next((each) => each.type === HEADERS && each.streamId === 1);
     expect(frame && client.decode(frame)[":status"]).toBe("200");
     expect(await client.alive()).toBe(true);
-  } else if ("connection" in outcome) expect(await client.goaway()).toBe(outcome.connection);
-  else {
+  } else if ("connection" in outcome) {
+    expect(await client.goaway()).toBe(outcome.connection);
+    expect(client.error, "the connection was reset").toBeUndefined();
+  } else {
     expect(await client.reset(outcome.id ?? 1)).toBe(outcome.stream);
     expect(await client.alive()).toBe(true);
   }

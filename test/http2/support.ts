@@ -173,6 +173,10 @@ export class RawClient {
   readonly frames: Frame[] = [];
   readonly decoder: HpackDecoder = new HpackDecoder();
   closed = false;
+  /** What the connection ended with, where that was no clean end. */
+  error: Error | undefined;
+  /** Sends frame headers apart from their content, and each frame by itself. */
+  apart = false;
   #bytes: Buffer = Buffer.alloc(0);
   #next = 0;
   #waiting: (() => void)[] = [];
@@ -195,7 +199,10 @@ export class RawClient {
     };
     this.socket.on("end", over);
     this.socket.on("close", over);
-    this.socket.on("error", over);
+    this.socket.on("error", (error) => {
+      this.error = error;
+      over();
+    });
   }
 
   #wake(): void {
@@ -205,7 +212,17 @@ export class RawClient {
   }
 
   send(...bytes: Uint8Array[]): void {
-    if (!this.closed) this.socket.write(Buffer.concat(bytes));
+    if (this.closed) return;
+    const all = Buffer.concat(bytes);
+    let at = 0;
+    while (this.apart && at < all.length) {
+      const size = decodeFrame(all, at)?.payload.length;
+      if (size === undefined) break;
+      this.socket.write(all.subarray(at, at + 9));
+      if (size > 0) this.socket.write(all.subarray(at + 9, at + 9 + size));
+      at += 9 + size;
+    }
+    if (at < all.length) this.socket.write(all.subarray(at));
   }
 
   /** The next frame that fits, skipping others; undefined when the connection ends first. */
