@@ -39,3 +39,12 @@ export function peekHello(
   socket.on("end", drop);
   socket.on("error", drop);
 }
+
+/** RFC 8446 §6.2: a fatal alert, unrecognized_name; in a record as TLS 1.2 and 1.3 both write it before they agree. */
+const UNRECOGNIZED_NAME = Buffer.from([21, 3, 3, 0, 2, 2, 112]);
+
+/** Tells a client that its name is not served here, as browsers can show, and hangs up. */
+export function refuseName(socket: Socket): void {
+  socket.on("error", () => {});
+  socket.end(UNRECOGNIZED_NAME, () => socket.destroy());
+}

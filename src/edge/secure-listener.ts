@@ -8,7 +8,7 @@ import type { KeyPair } from "../tls/bundle.ts";
 import { createIdentify, type Identify } from "../tls/client-auth.ts";
 import type { ProtocolOptions } from "../tls/profile.ts";
 import { normalizeName } from "../tls/resolver.ts";
-import { peekHello } from "./hello.ts";
+import { peekHello, refuseName } from "./hello.ts";
 import { listen, stopListening } from "./listen.ts";
 import { describe, type Listener, type ListenerOptions, serve } from "./listeners.ts";
 
@@ -117,6 +117,7 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
         if (context) done(null, context);
         // Not a name (RFC 6066 §3), though some clients send it: as if there were none.
         else if (isIP(name)) done(null);
+        // Ours a moment ago, when its hello was looked at.
         else done(Object.assign(new Error(`no host "${name}" is configured`), { code: "UNKNOWN_NAME" }));
       };
       const context = options.secureContext(name);
@@ -161,21 +162,27 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
   };
 
   const { alpnChallenge } = options;
-  const front =
-    clientAuth || alpnChallenge
-      ? net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-          // Without hosts that ask for certificates, a hello is worth a look only while a challenge is pending.
-          if (!clientAuth && !alpnChallenge?.pending) {
-            server.emit("connection", socket);
-            return;
-          }
-          peekHello(socket, { clock, timeoutMs: options.handshakeTimeoutMs }, ({ serverName, protocols }) => {
-            const host = normalizeName(serverName);
-            const answer = alpnChallenge?.answerFor(host, protocols);
-            (answer ?? askingServer(host) ?? server).emit("connection", socket);
-          });
-        })
-      : server;
+  // Every hello is looked at before TLS has any work with it: a name that is not ours then costs little, and is told so.
+  const front = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    peekHello(socket, { clock, timeoutMs: options.handshakeTimeoutMs }, ({ serverName, protocols }) => {
+      const host = normalizeName(serverName);
+      const special = alpnChallenge?.answerFor(host, protocols) ?? askingServer(host);
+      if (special || !serverName || isIP(serverName)) {
+        (special ?? server).emit("connection", socket);
+        return;
+      }
+      const settle = (context: Context): void => {
+        if (context) server.emit("connection", socket);
+        else {
+          options.onHandshakeError("UNKNOWN_NAME");
+          refuseName(socket);
+        }
+      };
+      const context = options.secureContext(serverName);
+      if (context instanceof Promise) context.then(settle, () => settle(undefined));
+      else settle(context);
+    });
+  });
 
   const address = await listen(front, options.address, "listen.https");
   // Set after binding, as failures to bind are the caller's; later ones (EMFILE on accept) pass and the next accept works.

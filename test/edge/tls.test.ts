@@ -144,6 +144,17 @@ describe.each(["node", "bun", "deno"] as const)("on %s", (runtime) => {
     expect(await ask(port, { host: "other.example.test" })).toMatchObject({ status: 421 });
   });
 
+  test("a name that is not served is refused with the alert unrecognized_name", async () => {
+    for (const name of ["other.example.test", `www.${OPEN}`, `${OPEN}..`, "a"]) {
+      const bytes = inRecords(clientHello(Buffer.from(name)));
+      expect(await firstAnswer(port, bytes), name).toBe("alert 112");
+      expect(await firstAnswer(port, bytes, 1), `${name}, byte by byte`).toBe("alert 112");
+    }
+    await expect(ask(port, { serverName: "other.example.test", host: OPEN })).rejects.toThrow(
+      /unrecognized|alert number 112/i,
+    );
+  });
+
   test("all other names are refused in the handshake", async () => {
     const names: [string, Buffer][] = [
       ["an unknown name", Buffer.from("other.example.test")],
