@@ -84,12 +84,21 @@ async function startEdge(folder: string, pebble: Pebble, httpPort: number, backe
   });
   process.once("exit", () => child.kill("SIGKILL"));
   const events = new Map<string, number>();
+  const count = (event: string): number => events.get(event) ?? 0;
   const port = new Promise<number>((resolve, reject) => {
     child.once("exit", () => reject(new Error("the edge did not become ready")));
     createInterface({ input: child.stdout! }).on("line", (line) => {
       if (!line.startsWith("{")) return;
-      const { event, https } = JSON.parse(line) as { event: string; https?: { port: number } };
+      const { event, https, message } = JSON.parse(line) as {
+        event: string;
+        https?: { port: number };
+        message?: string;
+      };
       events.set(event, (events.get(event) ?? 0) + 1);
+      if (event === "certificate.failed" && count("failure told") < 5) {
+        events.set("failure told", count("failure told") + 1);
+        console.log(`failed: ${message}`);
+      }
       if (event === "edge.ready" && https) resolve(https.port);
     });
   });

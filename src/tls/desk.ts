@@ -19,6 +19,7 @@ export interface Placed extends IssuedCertificate {
 export interface Desk {
   /** The issuers' names, in order. */
   readonly names: readonly string[];
+  /** Sees to the accounts. What is wrong with one is logged once; throws where none is right. */
   prepare(signal: AbortSignal): Promise<void>;
   /** The limit that ends first, where there is one at every CA; undefined: an order may be sent. */
   blocked(host: string, current: Bundle | undefined, wish: OrderWish): Promise<Limit | undefined>;
@@ -56,6 +57,8 @@ export function createDesk(options: DeskOptions): Desk {
   /** CAs in trouble, and until when another one is asked first. */
   const outages = new Map<Issuer, { failures: number; until: number }>();
   const skewed = new Set<Issuer>();
+  /** What is wrong with an issuer's account, as it was said last. */
+  const unprepared = new Map<Issuer, string>();
 
   const books = (issuer: Issuer): Books => booksOf.get(issuer)!;
   const isDown = (issuer: Issuer): boolean => (outages.get(issuer)?.until ?? 0) > clock.now();
@@ -112,9 +115,16 @@ export function createDesk(options: DeskOptions): Desk {
       const prepareOne = async (issuer: Issuer): Promise<void> => {
         try {
           await issuer.prepare?.(signal);
+          unprepared.delete(issuer);
         } catch (thrown) {
           failed.push(thrown);
-          if (!signal.aborted && isTransient(thrown)) noteOutage(issuer, thrown);
+          if (signal.aborted) return;
+          if (isTransient(thrown)) noteOutage(issuer, thrown);
+          // Every order asks for the account first: what is wrong with it is said once, not by each of them.
+          const message = messageOf(thrown);
+          if (unprepared.get(issuer) === message) return;
+          unprepared.set(issuer, message);
+          log.warn("certificate.prepare_failed", { issuer: issuer.name, ...errorFields(thrown) });
         }
         watchClock(issuer);
       };
@@ -122,7 +132,6 @@ export function createDesk(options: DeskOptions): Desk {
       if (signal.aborted) throw signal.reason;
       // One account is enough to go on; the others are asked again when they are needed.
       if (failed.length === asked.length) throw failed[0];
-      for (const thrown of failed) log.warn("certificate.prepare_failed", errorFields(thrown));
     },
     async blocked(host, current, wish) {
       let soonest: Limit | undefined;
@@ -183,7 +192,10 @@ const OF_THE_CA = new Set(["caa", "rejectedIdentifier", "serverInternal", "rateL
 
 function isFailedValidation(thrown: unknown): boolean {
   if (!(thrown instanceof EdgeError) || thrown.code !== "ACME_CHALLENGE_FAILED") return false;
-  return !OF_THE_CA.has(problemOf(thrown)?.type ?? "none");
+  const { type = "none", subproblems = [] } = problemOf(thrown) ?? {};
+  if (type !== "compound" || subproblems.length === 0) return !OF_THE_CA.has(type);
+  // RFC 8555 §6.7.1: what it is made of says what it is.
+  return !subproblems.every((each) => OF_THE_CA.has(each.slice(0, each.indexOf(":"))));
 }
 
 /** Whether another CA may succeed where this one did not. */

@@ -114,14 +114,18 @@ export function createCertificateManager(options: CertificateManagerOptions): Ce
   const prepare = (): void => {
     if (!desk) return;
     preparing ??= (async () => {
-      await sweepChallenges(storage, wall());
-      await sweepOrders(storage, acme.vault, acme.ledger);
-      await desk.prepare(stop.signal);
-    })().catch((thrown: unknown) => {
-      preparing = undefined;
-      // The first order will try again and report it as its own failure.
-      if (!stop.signal.aborted) log.warn("certificate.prepare_failed", errorFields(thrown));
-    });
+      try {
+        await sweepChallenges(storage, wall());
+        await sweepOrders(storage, acme.vault, acme.ledger);
+      } catch (thrown) {
+        // What stays is looked over at the next start.
+        if (!stop.signal.aborted) log.warn("certificate.prepare_failed", errorFields(thrown));
+      }
+      // The desk says what is wrong; the first order will try again and report it as its own failure.
+      await desk.prepare(stop.signal).catch(() => {
+        preparing = undefined;
+      });
+    })();
   };
 
   const setHosts = async (hosts: Iterable<ManagedHost>): Promise<void> => {

@@ -202,7 +202,8 @@ export function createPreflight(options: PreflightOptions): Preflight {
       }
       delays.set(host, so + 1);
       throw new EdgeError("PREFLIGHT_FAILED", `${host}: the CA would refuse: ${words}`, {
-        source: "operator",
+        // Another CA may be the one that the name's CAA records allow.
+        source: wrong.every(({ check, certain }) => check === "caa" && certain) ? "ca" : "operator",
         retry: "any",
       });
     },

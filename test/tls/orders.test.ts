@@ -4,7 +4,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { KeyType } from "../../src/config/config.ts";
 import { createMemoryStorage } from "../../src/storage/memory.ts";
 import { splitChain } from "../../src/tls/certificate.ts";
-import { problem } from "../support/acme-front.ts";
+import { issuerName } from "../../src/tls/issuer.ts";
+import { type FrontRule, problem } from "../support/acme-front.ts";
 import { type Pebble, startPebble } from "../support/pebble.ts";
 import { servedOver } from "./handshake.ts";
 import { type Lab, startLab, until } from "./lab.ts";
@@ -28,6 +29,20 @@ afterAll(async () => {
   await second?.close();
   await lab?.close();
 });
+
+const URN = "urn:ietf:params:acme:error:";
+
+/** What a CA says of an authorization that it could not validate. */
+function refusedFor(type: string, detail: string, subproblems?: readonly object[]): FrontRule {
+  return async (_request, forward) => {
+    const reply = await forward();
+    const authorization = JSON.parse(reply.body) as { status: string; challenges: object[] };
+    if (authorization.status !== "valid") return reply;
+    const error = { type: URN + type, detail, status: 403, subproblems };
+    const challenges = authorization.challenges.map((each) => ({ ...each, status: "invalid", error }));
+    return { ...reply, body: JSON.stringify({ ...authorization, status: "invalid", challenges }) };
+  };
+}
 
 describe("an order", () => {
   test.each<[KeyType, string]>([
@@ -126,6 +141,18 @@ describe("with a second CA", () => {
       ["newOrder", () => problem(429, "rateLimited", "too many new orders (300) from this account", "3600")],
     ],
     ["refuses the name", ["newOrder", () => problem(400, "rejectedIdentifier", "not this one")]],
+    [
+      "is not allowed by CAA",
+      ["authorization", refusedFor("caa", "CAA record for a.example.test prevents issuance")],
+    ],
+    [
+      "is not allowed by CAA, as one part of what is wrong",
+      ["authorization", refusedFor("compound", "errors", [{ type: `${URN}caa`, detail: "forbidden" }])],
+    ],
+    [
+      "is not allowed by CAA when it comes to issue",
+      ["finalize", () => problem(403, "caa", "rechecking CAA")],
+    ],
     ["loses its mind at the end", ["finalize", () => problem(403, "badCSR", "no")]],
   ])("the second issues where the first %s, and its challenges are answered by any edge", async (_, rule) => {
     lab.front.on(...rule);
@@ -137,6 +164,27 @@ describe("with a second CA", () => {
     await event("certificate.obtained");
     expect(status().issuer).toContain(new URL(second.directory).port);
     expect(status()).toMatchObject({ state: "valid", failure: undefined });
+  });
+
+  test("an account that cannot be made is said once, and each host says its failure once", async () => {
+    lab.front.on("directory", () => "cut");
+    await second.stop();
+    const hosts = ["a", "b", "c"].map((name) => `${name}.example.test`);
+    const { manager, event, events } = lab.edge({ hosts, acme: both() });
+    await manager.start();
+    await event("certificate.failed", hosts.length - 1);
+    await second.start();
+    const said = (name: string) => events.filter((each) => each.event === name);
+    expect(
+      said("certificate.prepare_failed")
+        .map(({ issuer }) => issuer)
+        .sort(),
+    ).toEqual([lab.front.directory, second.directory].map(issuerName).sort());
+    expect(
+      said("certificate.failed")
+        .map(({ host }) => host)
+        .sort(),
+    ).toEqual(hosts);
   });
 
   test("a failed validation is not tried there", async () => {
