@@ -117,7 +117,8 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
   let state: "starting" | "ready" | "draining" = "starting";
   let trust: Trust = createTrust(config.trustedProxies);
 
-  const { challenge, alpn, issuers } = createIssuing(config.acme, { storage, clock, log });
+  const issuing = createIssuing(config.acme, { storage, clock, log });
+  const { challenge, alpn, issuers } = issuing;
   const protocol = protocolOptions(config.tls.profile);
   const resolver = createResolver({ protocol });
   const issuer = options.issuer ?? issuers;
@@ -328,6 +329,7 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
     trust = nextTrust;
     routes = table;
     tunnels.refresh();
+    issuing.follow(next.acme);
     await certificates.follow(next);
   };
   dynamic?.start((next) => follow(next, DYNAMIC_NAMES_MS));

@@ -15,6 +15,8 @@ export interface Issuing {
   readonly alpn: AlpnChallenge | undefined;
   /** The configured CA, then those to turn to. */
   readonly issuers: readonly Issuer[] | undefined;
+  /** Proofs that begin from now on use the `dns` of a changed config. */
+  follow(config: AcmeConfig | undefined): void;
 }
 
 export function createIssuing(
@@ -23,9 +25,10 @@ export function createIssuing(
 ): Issuing {
   const wall = (): number => clock.wall();
   const challenge = createHttpChallenge({ storage, wall });
-  if (!config) return { challenge, alpn: undefined, issuers: undefined };
+  if (!config) return { challenge, alpn: undefined, issuers: undefined, follow() {} };
   const alpn = createAlpnChallenge(wall);
-  const solvers = createSolvers({ config, http: challenge, alpn, clock, log });
+  let { dns } = config;
+  const solvers = createSolvers({ config, dnsConfig: () => dns, http: challenge, alpn, clock, log });
   const issuers = [config, ...(config.fallback ?? [])].map((acme) =>
     createAcmeIssuer({
       config: acme,
@@ -39,5 +42,12 @@ export function createIssuing(
       }),
     }),
   );
-  return { challenge, alpn: solvers.some(({ type }) => type === "tls-alpn-01") ? alpn : undefined, issuers };
+  return {
+    challenge,
+    alpn: solvers.some(({ type }) => type === "tls-alpn-01") ? alpn : undefined,
+    issuers,
+    follow(next) {
+      dns = next?.dns;
+    },
+  };
 }

@@ -1,6 +1,6 @@
 /** The ways to prove a name that a config asks for, in its order. */
 import type { Clock } from "../clock.ts";
-import type { AcmeConfig, ChallengeType } from "../config/config.ts";
+import type { AcmeConfig, AcmeDnsConfig, ChallengeType } from "../config/config.ts";
 import { EdgeError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { runtimeName } from "../runtime.ts";
@@ -13,6 +13,8 @@ import type { Solver } from "./validate.ts";
 
 export interface SolversOptions {
   readonly config: AcmeConfig;
+  /** What changes DNS for an order that begins now. @default `config.dns` */
+  readonly dnsConfig?: () => AcmeDnsConfig | undefined;
   readonly http: HttpChallenge;
   readonly alpn: AlpnChallenge;
   readonly clock: Clock;
@@ -25,8 +27,18 @@ export function challengeTypes({ challenges, dns }: AcmeConfig): readonly Challe
 }
 
 /** Throws CONFIG_INVALID where nothing of what is configured can work on this runtime. */
-export function createSolvers({ config, http, alpn, clock, log }: SolversOptions): readonly Solver[] {
+export function createSolvers(options: SolversOptions): readonly Solver[] {
+  const { config, http, alpn, clock, log, dnsConfig = () => config.dns } = options;
   const dns = createDnsClient({ clock, servers: config.dnsServers });
+  let made: { readonly from: AcmeDnsConfig; readonly solver: Solver } | undefined;
+  /** As configured now. What it put into DNS, it takes away, whatever is configured by then. */
+  const dnsNow = (): Solver | undefined => {
+    const from = dnsConfig();
+    if (from && made?.from !== from) {
+      made = { from, solver: dnsSolver({ provider: dnsProvider(from, clock), dns, clock, log }) };
+    }
+    return from && made?.solver;
+  };
   const solverOf = (type: ChallengeType): Solver | undefined => {
     switch (type) {
       case "http-01":
@@ -34,7 +46,7 @@ export function createSolvers({ config, http, alpn, clock, log }: SolversOptions
       case "tls-alpn-01":
         return runtimeName === "deno" ? undefined : alpnSolver(alpn);
       case "dns-01":
-        return config.dns && dnsSolver({ provider: dnsProvider(config.dns, clock), dns, clock, log });
+        return followed(dnsNow);
       case "dns-persist-01":
         return persistSolver({ dns, clock, log });
       default:
@@ -52,4 +64,15 @@ export function createSolvers({ config, http, alpn, clock, log }: SolversOptions
     log.warn("challenge.unavailable", { type: "tls-alpn-01", message });
   }
   return solvers;
+}
+
+/** A solver that is looked up for each proof; undefined where there is none to begin with. */
+function followed(now: () => Solver | undefined): Solver | undefined {
+  const first = now();
+  return (
+    first && {
+      ...first,
+      present: (answer, signal) => (now() ?? first).present(answer, signal),
+    }
+  );
 }
