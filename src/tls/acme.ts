@@ -59,9 +59,9 @@ export async function resourcesOf(options: DirectoryOptions): Promise<Record<str
   const known = shared.directory;
   if (known && Math.abs(wall() - known.at) < DIRECTORY_LIFE_MS) return known.resources;
   const { data } = await transport({ url: directory, method: "GET" }, signal);
-  const resources = isObject(data) ? data : {};
-  shared.directory = { resources, at: wall() };
-  return resources;
+  if (!isDirectory(data)) return {};
+  shared.directory = { resources: data, at: wall() };
+  return data;
 }
 
 export interface ConnectOptions {
@@ -136,7 +136,7 @@ export function connect(options: ConnectOptions): Connection {
     const wait = parseRetryAfter(response.headers["retry-after"], wall());
     if (wait === undefined) waits.delete(url);
     else waits.set(url, wait);
-    if (url === directory && response.status < 400 && isObject(response.data)) {
+    if (url === directory && response.status < 400 && isDirectory(response.data)) {
       shared.directory = { resources: response.data, at: wall() };
     }
     // The nonces of badNonce and newNonce are used by the client itself.
@@ -166,6 +166,7 @@ export function connect(options: ConnectOptions): Connection {
   };
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
+/** A broken page, or one of a proxy on the way, is not to be kept. */
+function isDirectory(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && "newOrder" in value;
 }

@@ -209,7 +209,7 @@ describe("renewal", () => {
     await manager.start();
     await event("certificate.obtained");
     const first = await servedOver(resolver, "a.example.test");
-    clock.jump(33_000);
+    clock.jump(35_000);
     const renewed = await event("certificate.renewed");
     expect(renewed.generation).toBe(2);
     const second = await servedOver(resolver, "a.example.test");

@@ -204,7 +204,7 @@ describe("with a second CA", () => {
     await event("certificate.obtained");
     expect(status().nextAttemptAt! - clock.wall()).toBeGreaterThan(50 * 86_400_000);
     lab.front.on("newOrder", undefined);
-    clock.jump(61.9 * 86_400_000);
+    clock.jump(64.9 * 86_400_000);
     await event("certificate.renewed");
     await until(() => status().issuer?.includes(new URL(lab.front.directory).port) === true);
   });
