@@ -85,7 +85,12 @@ export async function startAcmeFront(pebble: Pebble): Promise<AcmeFront> {
 
   const server = https.createServer({ key, cert: chain }, async (incoming, outgoing) => {
     let text = "";
-    for await (const chunk of incoming) text += chunk;
+    try {
+      for await (const chunk of incoming) text += chunk;
+    } catch {
+      // The client has gone, and nobody waits for an answer.
+      return;
+    }
     const path = incoming.url ?? "";
     const found = Object.entries(KINDS).find(([prefix]) => path === prefix || path.startsWith(`${prefix}/`));
     const request: FrontRequest = {
