@@ -1,8 +1,6 @@
 /** Hosts and servers that are added while three edges of three runtimes run: all serve them, and nobody is cut off. */
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
-import { createServer, request, type Server } from "node:http";
 import { Agent } from "node:https";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -12,6 +10,7 @@ import { type Answer, handshake, visit, visitPlain } from "../runtime/client.ts"
 import { type Origin, startOrigin } from "../runtime/origin.ts";
 import { testCa } from "../support/ca.ts";
 import { configFile, type EdgeProcess, type Runtime, skerry, startEdge } from "../support/edge.ts";
+import { type Front, startFront } from "../support/front.ts";
 import { type Nats, startNats } from "../support/nats.ts";
 import { type Pebble, startPebble } from "../support/pebble.ts";
 import { eventually } from "../support/processes.ts";
@@ -27,28 +26,11 @@ let nats: Nats;
 let pebble: Pebble;
 let origin: Origin;
 let other: Origin;
-let front: Server;
+let front: Front;
 let ca: string;
 let own: string;
 const edges: EdgeProcess[] = [];
 const configs: string[] = [];
-let turn = 0;
-
-/** As DNS with an address of each edge. */
-function startFront(): Promise<Server> {
-  const server = createServer((from, to) => {
-    const edge = edges[turn++ % Math.max(edges.length, 1)];
-    if (!edge) return void to.writeHead(503).end();
-    const ask = request({ host: "127.0.0.1", port: edge.http.port, path: from.url, headers: from.headers });
-    ask.on("response", (answer) => {
-      to.writeHead(answer.statusCode ?? 502);
-      answer.pipe(to);
-    });
-    ask.on("error", () => to.writeHead(502).end());
-    ask.end();
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
-}
 
 const configOf = (location: string, hosts: readonly string[] = [FIXED]): object => ({
   listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0" },
@@ -110,9 +92,9 @@ beforeAll(async () => {
     startNats(),
     startOrigin("origin"),
     startOrigin("other"),
-    startFront(),
+    startFront(() => edges.map((edge) => edge.http.port)),
   ]);
-  pebble = await startPebble({ httpPort: (front.address() as AddressInfo).port });
+  pebble = await startPebble({ httpPort: front.port });
   const authority = await testCa();
   const { chain, key } = await authority.issueFor([FIXED, ADDED, ...MANY]);
   ca = authority.rootPem;

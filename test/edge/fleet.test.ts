@@ -1,46 +1,31 @@
 /** Five edges of three runtimes on one NATS: one order for each host, one certificate everywhere, and NATS may go. */
 
 import { mkdtempSync } from "node:fs";
-import { createServer, request, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { LiveView } from "../../src/fleet/view.ts";
 import { makeFleetKey } from "../../src/storage/seal.ts";
 import { handshake, visit, visitPlain } from "../runtime/client.ts";
 import { type Origin, startOrigin } from "../runtime/origin.ts";
+import { type AcmeFront, startAcmeFront } from "../support/acme-front.ts";
 import { configFile, type EdgeProcess, type Runtime, skerry, startEdge } from "../support/edge.ts";
+import { type Front, startFront } from "../support/front.ts";
 import { type Nats, startNats } from "../support/nats.ts";
 import { type Pebble, startPebble } from "../support/pebble.ts";
 import { eventually } from "../support/processes.ts";
 
 const RUNTIMES: readonly Runtime[] = ["node", "bun", "deno", "node", "bun"];
-const HOSTS = Array.from({ length: 10 }, (_, index) => `h${index}.example.test`);
+const HOSTS = Array.from({ length: 50 }, (_, index) => `h${index}.example.test`);
 const env = { SKERRY_FLEET_KEY: makeFleetKey() };
 
 let nats: Nats;
 let pebble: Pebble;
 let origin: Origin;
-let front: Server;
+let front: Front;
+let ca: AcmeFront;
 const edges: EdgeProcess[] = [];
 const configs: string[] = [];
-let turn = 0;
-
-/** As DNS with an address of each edge: the CA's questions reach one after another. */
-function startFront(): Promise<Server> {
-  const server = createServer((from, to) => {
-    const edge = edges[turn++ % Math.max(edges.length, 1)];
-    if (!edge) return void to.writeHead(503).end();
-    const ask = request({ host: "127.0.0.1", port: edge.http.port, path: from.url, headers: from.headers });
-    ask.on("response", (answer) => {
-      to.writeHead(answer.statusCode ?? 502);
-      answer.pipe(to);
-    });
-    ask.on("error", () => to.writeHead(502).end());
-    ask.end();
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
-}
 
 function configOf(index: number, hosts: readonly string[] = HOSTS): object {
   return {
@@ -49,8 +34,8 @@ function configOf(index: number, hosts: readonly string[] = HOSTS): object {
     location: `place-${index}`,
     accessLog: false,
     acme: {
-      directory: pebble.directory,
-      trustedCa: pebble.caPath,
+      directory: ca.directory,
+      trustedCa: ca.caPath,
       email: "ops@example.test",
       agreeToTerms: true,
     },
@@ -105,6 +90,20 @@ const allLive = (hosts: readonly string[]): Promise<true> =>
     60_000,
   );
 
+/** Every host, as the edge tells of the fleet: what `skerry certs show` prints as `live on`. */
+async function liveOnAll(edge: EdgeProcess): Promise<void> {
+  for (const host of HOSTS)
+    await eventually(`${host} is live on all`, async () => {
+      const { body } = await visitPlain({
+        port: edge.admin.port,
+        host: "localhost",
+        path: `/certificates/${host}`,
+      });
+      const { live, of } = (JSON.parse(body) as { fleet: LiveView }).fleet;
+      return live === RUNTIMES.length && of === RUNTIMES.length;
+    });
+}
+
 /** Visitors of every edge until told; what they got other than 200. */
 function visitors(): { count(): number; stop(): Promise<{ requests: number; failures: string[] }> } {
   let running = true;
@@ -131,23 +130,32 @@ function visitors(): { count(): number; stop(): Promise<{ requests: number; fail
 }
 
 beforeAll(async () => {
-  [nats, origin, front] = await Promise.all([startNats(), startOrigin("web"), startFront()]);
-  pebble = await startPebble({ httpPort: (front.address() as AddressInfo).port });
+  [nats, origin, front] = await Promise.all([
+    startNats(),
+    startOrigin("web"),
+    startFront(() => edges.map((edge) => edge.http.port)),
+  ]);
+  pebble = await startPebble({ httpPort: front.port });
+  ca = await startAcmeFront(pebble);
   for (const index of RUNTIMES.keys()) configs.push(configFile(configOf(index)));
 }, 60_000);
 
 afterAll(async () => {
   await Promise.all(edges.map((edge) => edge.stop()));
   front?.close();
-  await Promise.all([nats?.close(), pebble?.close(), origin?.close()]);
+  await Promise.all([nats?.close(), ca?.close(), pebble?.close(), origin?.close()]);
 }, 60_000);
 
 describe("five edges of three runtimes", () => {
-  test("that start at once with ten new hosts make ten orders, and serve the same certificates", async () => {
+  test("that start at once with fifty new hosts make fifty orders, and all are live on 5/5", async () => {
     const began = performance.now();
     await startAll();
     await allLive(HOSTS);
-    console.log(`five edges, ten hosts: live after ${Math.round(performance.now() - began)} ms`);
+    console.log(`five edges, fifty hosts: served by all after ${Math.round(performance.now() - began)} ms`);
+    for (const edge of edges) await liveOnAll(edge);
+    console.log(`five edges, fifty hosts: live on 5/5 after ${Math.round(performance.now() - began)} ms`);
+    for (const host of HOSTS) expect(ca.orders(host).length, host).toBe(1);
+    expect(ca.orders().length).toBe(HOSTS.length);
     expect(pebble.issued()).toBe(HOSTS.length);
     for (const host of HOSTS) {
       const serials = await Promise.all(edges.map((edge) => serial(edge, host)));

@@ -2,13 +2,12 @@
  * Three edges of three runtimes on one NATS, with two containers: the fleet is the same from everywhere, newcomers are joined,
  * the dead age out, and an edge that is cut off from NATS keeps its agents.
  */
-import { createServer, request, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { AgentsView, EdgesView, LiveView } from "../../src/fleet/view.ts";
 import { makeFleetKey } from "../../src/storage/seal.ts";
 import { visit } from "../runtime/client.ts";
 import { configFile, type EdgeProcess, type Runtime, skerry, startEdge } from "../support/edge.ts";
+import { type Front, startFront } from "../support/front.ts";
 import { type Nats, startNats } from "../support/nats.ts";
 import { type Pebble, startPebble } from "../support/pebble.ts";
 import { freePorts } from "../support/ports.ts";
@@ -23,7 +22,7 @@ const env = { SKERRY_FLEET_KEY: makeFleetKey() };
 let nats: Nats;
 let relay: Relay;
 let pebble: Pebble;
-let front: Server;
+let front: Front;
 let ports: number[];
 let token: string;
 const configs: string[] = [];
@@ -31,24 +30,6 @@ const edges: (EdgeProcess | undefined)[] = [];
 const agents: Child[] = [];
 
 const living = (): EdgeProcess[] => edges.filter((edge) => edge !== undefined);
-
-/** As DNS with an address of each edge. */
-function startFront(): Promise<Server> {
-  let turn = 0;
-  const server = createServer((from, to) => {
-    const up = living();
-    const edge = up[turn++ % Math.max(up.length, 1)];
-    if (!edge) return void to.writeHead(503).end();
-    const ask = request({ host: "127.0.0.1", port: edge.http.port, path: from.url, headers: from.headers });
-    ask.on("response", (answer) => {
-      to.writeHead(answer.statusCode ?? 502);
-      answer.pipe(to);
-    });
-    ask.on("error", () => to.writeHead(502).end());
-    ask.end();
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
-}
 
 async function run(index: number): Promise<EdgeProcess> {
   const edge = await startEdge(RUNTIMES[index]!, configs[index]!, { env, boundMs: 60_000 });
@@ -73,8 +54,12 @@ const command = async (index: number, ...args: string[]) => {
 };
 
 beforeAll(async () => {
-  [nats, front, ports] = await Promise.all([startNats(), startFront(), freePorts(6)]);
-  pebble = await startPebble({ httpPort: (front.address() as AddressInfo).port });
+  [nats, front, ports] = await Promise.all([
+    startNats(),
+    startFront(() => living().map((edge) => edge.http.port)),
+    freePorts(6),
+  ]);
+  pebble = await startPebble({ httpPort: front.port });
   // The third edge's way to NATS can be cut.
   relay = await startRelay({ port: Number(nats.servers[0]!.split(":")[1]) });
   for (const index of RUNTIMES.keys())
