@@ -50,6 +50,7 @@ export function createCertificateFolder(options: CertificateFolderOptions): Cert
   let timer: Timer | undefined;
   let running: Promise<void> | undefined;
   let closed = false;
+  let begun = false;
 
   const complain = (what: string, mark: string, thrown: unknown): void => {
     if (said.get(what) === `${mark} ${messageOf(thrown)}`) return;
@@ -96,7 +97,8 @@ export function createCertificateFolder(options: CertificateFolderOptions): Cert
     pairs = next;
     if (!changed) return;
     log.info("certificate.folder", { folder: path, pairs: pairs.size });
-    if (!closed) onChange();
+    // Who loads it waits for that, and asks then: told here, it would have two followers at once, and wait for neither.
+    if (!closed && begun) onChange();
   };
 
   const look = (): Promise<void> => {
@@ -107,7 +109,6 @@ export function createCertificateFolder(options: CertificateFolderOptions): Cert
     });
     return running;
   };
-  let begun = false;
 
   return {
     load: scan,

@@ -93,6 +93,16 @@ describe("a folder of certificates", () => {
     expect(first.refused()[2]).toMatchObject({ kept: true });
   });
 
+  test("tells of no change at its first reading, whose caller asks then", async () => {
+    await put(["first.example.com"], "first.crt", "first.key");
+    const { kept, changes } = open();
+    await kept.load();
+    expect(kept.find("first.example.com")).toBeDefined();
+    expect(changes()).toBe(0);
+    await kept.close();
+    rmSync(join(folder, "first.crt"));
+  });
+
   test("follows pairs that come, change and go, and one that is away takes nothing", async () => {
     const { kept, clock, changes, refused } = open();
     await kept.load();
