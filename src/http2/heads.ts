@@ -1,18 +1,10 @@
 /** From header blocks to heads and back: what RFC 9113 §8 asks of a message, and how our own are written. */
 import type { RequestHead, ResponseHead } from "../exchange/exchange.ts";
 import type { HeaderList } from "../exchange/headers.ts";
+import { CONNECTION_FIELDS, TOKEN } from "./field-names.ts";
 import { HpackWriter } from "./hpack.ts";
+import { knownName, writeKnown } from "./known-fields.ts";
 
-/** Fields that speak of one HTTP/1 connection; a message with them is malformed (RFC 9113 §8.2.2). */
-const CONNECTION_FIELDS: ReadonlySet<string> = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "transfer-encoding",
-  "upgrade",
-]);
-
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** Visible ASCII and obs-text; a fragment has no place in a request target. */
 const PATH = /^\/[!-"$-~\x80-\xff]*$/;
 /** A host, or an IP literal, with an optional port. No user information (RFC 9113 §8.3.1). */
@@ -205,21 +197,6 @@ export function trailersFault(fields: HeaderList): string | undefined {
   return undefined;
 }
 
-/** A name as others wrote it, as HTTP/2 wants it; names repeat, so the answer is kept. */
-const lowered = new Map<string, string>();
-
-function lowerName(name: string): string {
-  let lower = lowered.get(name);
-  if (lower === undefined) {
-    lower = name.toLowerCase();
-    if (CONNECTION_FIELDS.has(lower) || !TOKEN.test(lower)) lower = "";
-    // Upstreams choose names, so the table is bounded.
-    if (lowered.size >= 2048) lowered.clear();
-    lowered.set(name, lower);
-  }
-  return lower;
-}
-
 const writer = new HpackWriter();
 
 /** What the last block that {@link writeFields} wrote contained. */
@@ -240,7 +217,8 @@ export function writeFields(
   written.contentLength = -1;
   written.hasDate = false;
   for (let i = 0; i < headers.length; i += 2) {
-    const name = lowerName(headers[i]!);
+    const known = knownName(headers[i]!);
+    const name = known.lower;
     if (name === "") continue;
     const value = headers[i + 1]!;
     if (name === "content-length") {
@@ -249,7 +227,7 @@ export function writeFields(
       if (length < 0) return undefined;
       written.contentLength = length;
     } else if (name === "date") written.hasDate = true;
-    if (!into.field(name, value)) return undefined;
+    if (!writeKnown(into, known, value)) return undefined;
   }
   return written;
 }
@@ -258,7 +236,7 @@ export function writeFields(
 export function encodeFields(headers: HeaderList): Buffer {
   writer.length = 0;
   for (let i = 0; i < headers.length; i += 2) {
-    const name = lowerName(headers[i]!);
+    const name = knownName(headers[i]!).lower;
     if (name !== "") writer.field(name, headers[i + 1]!);
   }
   return writer.take();

@@ -2,7 +2,7 @@
 import type { HeaderList } from "../exchange/headers.ts";
 import { COMPRESSION_ERROR, Http2Error } from "./errors.ts";
 import { STATIC_COUNT, STATIC_INDEX, STATIC_NAMES, STATIC_VALUES } from "./hpack-static.ts";
-import { huffmanDecode } from "./huffman.ts";
+import { huffmanDecode, huffmanEncode, huffmanLength } from "./huffman.ts";
 
 /** RFC 7541 §4.1: what an entry costs beyond its bytes. */
 const ENTRY_OVERHEAD = 32;
@@ -229,6 +229,11 @@ export class HpackDecoder {
 /** Fields whose values a hop must not put into a table (RFC 7541 §7.1.3). */
 const SECRET: ReadonlySet<string> = new Set(["authorization", "cookie", "set-cookie", "proxy-authorization"]);
 
+/** Whether a field's value must not be kept where other requests could meet it. */
+export function isSecret(name: string): boolean {
+  return SECRET.has(name);
+}
+
 /**
  * Encodes without a dynamic table: no state to keep in step, blocks that fit every connection and can be kept, and no
  * way for one request's secrets to be guessed by the size of another's (RFC 7541 §7.1).
@@ -245,15 +250,17 @@ export class HpackWriter {
     return block;
   }
 
-  /** Appends a field. `name` MUST be in lower case. Returns false (and writes nothing) when the value has control bytes. */
-  field(name: string, value: string): boolean {
+  /**
+   * Appends a field. `name` MUST be in lower case. Returns false (and writes nothing) when the value has control bytes.
+   * `compact` takes more time to make it shorter where Huffman does.
+   */
+  field(name: string, value: string, compact: boolean = false): boolean {
     const mark = this.length;
     this.#room(name.length + value.length + 24);
     const index = STATIC_INDEX.get(name);
     if (index === undefined) {
       this.bytes[this.length++] = SECRET.has(name) ? 0x10 : 0;
-      this.#integer(name.length, 0x7f, 0);
-      this.#text(name);
+      this.#string(name, compact);
     } else {
       if (STATIC_VALUES[index] !== "") {
         for (let i = index; STATIC_NAMES[i] === name; i++) {
@@ -265,17 +272,34 @@ export class HpackWriter {
       }
       this.#integer(index, 0x0f, SECRET.has(name) ? 0x10 : 0);
     }
-    this.#integer(value.length, 0x7f, 0);
-    if (this.#text(value)) return true;
+    if (this.#string(value, compact)) return true;
     this.length = mark;
     return false;
   }
 
+  /** False when a byte may not stand in a field; then what was written is to be dropped. */
+  #string(text: string, compact: boolean): boolean {
+    const start = this.length;
+    this.#integer(text.length, 0x7f, 0);
+    if (!this.#text(text)) return false;
+    const shorter = compact ? huffmanLength(text) : text.length;
+    if (shorter >= text.length) return true;
+    this.length = start;
+    this.#integer(shorter, 0x7f, 0x80);
+    this.length = huffmanEncode(text, this.bytes, this.length);
+    return true;
+  }
+
   /** Copies what was encoded before. */
   raw(block: Uint8Array): void {
-    this.#room(block.length);
-    this.bytes.set(block, this.length);
-    this.length += block.length;
+    const size = block.length;
+    this.#room(size);
+    const bytes = this.bytes;
+    const at = this.length;
+    // A call into the runtime costs more than the bytes of one field.
+    if (size < 64) for (let i = 0; i < size; i++) bytes[at + i] = block[i]!;
+    else bytes.set(block, at);
+    this.length = at + size;
   }
 
   #integer(value: number, mask: number, prefix: number): void {
