@@ -45,7 +45,7 @@ export interface Http2Limits {
   readonly headerTableBytes: number;
   /** First receive window of a stream, in bytes; grows to `maxStreamWindowBytes`. @default 262_144 */
   readonly streamWindowBytes: number;
-  /** @default 4_194_304 */
+  /** @default 6_291_456 */
   readonly maxStreamWindowBytes: number;
   /** First receive window of a connection; grows to `maxConnectionWindowBytes`. @default 1_048_576 */
   readonly connectionWindowBytes: number;
@@ -75,7 +75,7 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
     maxWindowUpdatesPerSecond: 2000,
     headerTableBytes: 4096,
     streamWindowBytes: 262_144,
-    maxStreamWindowBytes: 4_194_304,
+    maxStreamWindowBytes: 6_291_456,
     connectionWindowBytes: 1_048_576,
     maxConnectionWindowBytes: 16_777_216,
   }),

@@ -1,7 +1,8 @@
 /** Flow control (RFC 9113 §5.2): the receiving half. The sending half is a plain number per stream and connection. */
 
-/** Half a window taken within this time means that the window, not the reader, sets the pace. */
-const GROW_WITHIN_MS = 250;
+/** A quarter of a window taken within this time means that the window, not the reader, sets the pace. */
+const GROW_WITHIN_MS = 125;
+const GROW_PART = 4;
 
 /**
  * Windows are topped up by this part of their size. What is owed below that is missing on the way: at a half, a sender that
@@ -19,7 +20,7 @@ export class ReceiveWindow {
   readonly #max: number;
   #available: number;
   #owed = 0;
-  /** Taken since `#since`; at half a window it is decided whether to grow. */
+  /** Taken since `#since`; at a quarter of the window it is decided whether to grow. */
   #taken = 0;
   #since = -GROW_WITHIN_MS;
 
@@ -45,7 +46,7 @@ export class ReceiveWindow {
     this.#owed += bytes;
     this.#taken += bytes;
     let grown = 0;
-    if (this.#taken * 2 >= this.#size) {
+    if (this.#taken * GROW_PART >= this.#size) {
       if (this.#size < this.#max && now - this.#since < GROW_WITHIN_MS) {
         grown = Math.min(this.#size, this.#max - this.#size);
         this.#size += grown;

@@ -12,6 +12,9 @@ import { edgeFor, quiet, RUNTIMES, type TestEdge } from "./edges.ts";
 /** h2load says it as SNI, and every machine knows it. */
 const HOST = "localhost";
 const BODY_BYTES = 24 * 2 ** 20;
+/** 5 MB on the way: twenty times a stream's first window. */
+const FAST_LINE = 64 * 2 ** 20;
+const LARGE_BYTES = 100 * 2 ** 20;
 /** Bytes per second: slow enough for a busy machine, and 1.3 MB on the way, five times the first window. */
 const LINE = 16 * 2 ** 20;
 const LEAST_RATIO = 0.7;
@@ -20,6 +23,7 @@ const ATTEMPTS = 3;
 
 const folder = mkdtempSync(join(tmpdir(), "skerry-path-"));
 const file = join(folder, "body");
+const large = join(folder, "large");
 const piece = Buffer.alloc(65_536);
 
 /** GET is answered with so many bytes; other bodies are read to their end. */
@@ -42,12 +46,14 @@ const origin = createServer((request, response) => {
   request.on("data", (chunk: Buffer) => {
     size += chunk.length;
   });
-  request.on("end", () => response.writeHead(size === BODY_BYTES ? 200 : 400).end());
+  request.on("end", () => response.writeHead(size === BODY_BYTES || size === LARGE_BYTES ? 200 : 400).end());
 });
 
 beforeAll(async () => {
   writeFileSync(file, "");
   truncateSync(file, BODY_BYTES);
+  writeFileSync(large, "");
+  truncateSync(large, LARGE_BYTES);
   await new Promise<void>((resolve) => origin.listen({ port: 0, host: "127.0.0.1" }, resolve));
 });
 afterAll(() => {
@@ -69,14 +75,14 @@ describe.each(RUNTIMES)("a round trip of 80 ms to %s", (runtime) => {
   });
 
   /** MiB per second of one transfer by h2load, whose own windows are 16 and 64 MiB. */
-  async function rate(...args: readonly string[]): Promise<number> {
-    const url = `https://${HOST}:${relay.port}/`;
+  async function rate(by: Relay, bytes: number, ...args: readonly string[]): Promise<number> {
+    const url = `https://${HOST}:${by.port}/`;
     const { stdout, output } = await run("h2load", ["-n1", "-c1", "-m1", "-w24", "-W26", ...args, url], {
       boundMs: 60_000,
     });
     expect(output).toContain("1 succeeded, 0 failed");
     const [, value, unit] = /finished in ([\d.]+)(ms|s),/.exec(stdout) ?? [];
-    return BODY_BYTES / 2 ** 20 / (Number(value) / (unit === "ms" ? 1000 : 1));
+    return bytes / 2 ** 20 / (Number(value) / (unit === "ms" ? 1000 : 1));
   }
 
   test.each([
@@ -87,8 +93,8 @@ describe.each(RUNTIMES)("a round trip of 80 ms to %s", (runtime) => {
     async (name, args) => {
       const ratios: number[] = [];
       for (let attempt = 0; attempt < ATTEMPTS && !(Math.max(...ratios) >= LEAST_RATIO); attempt++) {
-        const h1 = await rate("--h1", ...args);
-        const h2 = await rate(...args);
+        const h1 = await rate(relay, BODY_BYTES, "--h1", ...args);
+        const h2 = await rate(relay, BODY_BYTES, ...args);
         ratios.push(h2 / h1);
         if (process.env.SKERRY_SHOW)
           process.stderr.write(`${runtime} ${name}: ${h1.toFixed(1)} ${h2.toFixed(1)} MiB/s\n`);
@@ -97,6 +103,20 @@ describe.each(RUNTIMES)("a round trip of 80 ms to %s", (runtime) => {
     },
     180_000,
   );
+
+  test("leaves an upload over a line of 64 MiB per second at least 0.7 of what HTTP/1.1 has", async () => {
+    const fast = await startRelay({ port: edge.https.port, delayMs: 40, bytesPerSecond: FAST_LINE });
+    const ratios: number[] = [];
+    for (let attempt = 0; attempt < ATTEMPTS && !(Math.max(...ratios) >= LEAST_RATIO); attempt++) {
+      const h1 = await rate(fast, LARGE_BYTES, "--h1", "-d", large);
+      const h2 = await rate(fast, LARGE_BYTES, "-d", large);
+      ratios.push(h2 / h1);
+      if (process.env.SKERRY_SHOW)
+        process.stderr.write(`${runtime} fast upload: ${h1.toFixed(1)} ${h2.toFixed(1)} MiB/s\n`);
+    }
+    await fast.close();
+    expect(Math.max(...ratios)).toBeGreaterThanOrEqual(LEAST_RATIO);
+  }, 180_000);
 
   test("nothing is left in flight", async () => {
     await quiet(edge);
