@@ -3,6 +3,7 @@ import { request } from "node:http";
 import type { ListenAddress, ResolvedConfig } from "../config/config.ts";
 import { EdgeError, type ErrorCode } from "../errors.ts";
 import { createLog } from "../log.ts";
+import { withDynamicHost } from "./dynamic.ts";
 
 /** Undefined: nobody listens there, or somebody else than an edge. Throws what the edge refuses. */
 export type Ask = (method: "GET" | "POST", path: string, body?: object) => Promise<unknown>;
@@ -33,18 +34,23 @@ export async function withEdge<T>(
 ): Promise<T> {
   const running = await runningEdge(config);
   if (running) return work(running);
-  const found = config.hosts.get(host);
+  const merged = await withDynamicHost(config, host);
+  const found = merged.hosts.get(host);
   if (!found)
-    throw new EdgeError("USAGE", `${host} is no host of the config, and no edge runs at listen.admin`, {
-      source: "operator",
-    });
+    throw new EdgeError(
+      "USAGE",
+      `${host} is neither a host of the config nor one that was added, and no edge runs at listen.admin`,
+      {
+        source: "operator",
+      },
+    );
   const [{ startEdge }, { createAdminApp }] = await Promise.all([
     import("../edge/edge.ts"),
     import("../admin/app.ts"),
   ]);
   const local = { host: "127.0.0.1", port: 0 };
   const alone: ResolvedConfig = {
-    ...config,
+    ...merged,
     hosts: new Map([[host, found]]),
     onDemand: undefined,
     listen: { http: config.listen.http, https: local, admin: local },

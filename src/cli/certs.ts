@@ -15,6 +15,7 @@ import { type CertificateRow, createInventory, type Inventory } from "../tls/inv
 import { REVOCATION_REASONS } from "../tls/revocation.ts";
 import { runningEdge, withEdge } from "./certs-edge.ts";
 import { exportPem, exportPkcs12, importPair, readPassword } from "./certs-files.ts";
+import { withDynamic } from "./dynamic.ts";
 import { readFleet } from "./presence.ts";
 
 interface Common {
@@ -129,16 +130,17 @@ interface Parts {
 
 /** Opens what a config names, and closes it. */
 async function inspect<T>(options: Common, work: (parts: Parts) => Promise<T>): Promise<T> {
-  const config = await loadConfig(options.config);
+  const base = await loadConfig(options.config);
   const log: Log = createLog({ level: "error", write: (line) => void process.stderr.write(line) });
-  const storage = openStorage(config, { clock: systemClock, log });
-  const { folder: path } = config.tls;
+  const storage = openStorage(base, { clock: systemClock, log });
+  const { folder: path } = base.tls;
   const folder =
     path === undefined
       ? undefined
       : createCertificateFolder({ path, clock: systemClock, log, onChange() {} });
   try {
     await folder?.load();
+    const config = await withDynamic(base, storage);
     const inventory = createInventory(config, { storage, folder, wall: () => systemClock.wall() });
     return await work({ config, storage, inventory });
   } finally {

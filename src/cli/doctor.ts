@@ -3,6 +3,7 @@ import { systemClock } from "../clock.ts";
 import { loadConfig } from "../config/load.ts";
 import { parseServedName } from "../config/parse.ts";
 import type { Check } from "./doctor-checks.ts";
+import { withDynamicHost } from "./dynamic.ts";
 import { EXIT_FAILURE } from "./fail.ts";
 
 interface Flags {
@@ -28,7 +29,9 @@ export function addDoctor(program: Command): void {
     .option("--https-port <port>", "the port that leads to listen.https from outside", portNumber, 443)
     .addHelpText("after", "\nExample:\n  skerry doctor app.example.com")
     .action(async (host: string, flags: Flags) => {
-      const config = await loadConfig(flags.config);
+      const named = await loadConfig(flags.config);
+      // Storage that cannot be read is a finding of its own.
+      const config = await withDynamicHost(named, host).catch(() => named);
       // Loaded here, so that the other commands do not wait for it.
       const { examine } = await import("./doctor-checks.ts");
       const { httpPort, httpsPort } = flags;

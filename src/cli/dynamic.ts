@@ -34,6 +34,23 @@ export async function changeFleet(edit: DynamicEdit, options: PlaceOptions): Pro
   process.stdout.write(`${said}\n`);
 }
 
+/** The config with what was added to it by command. */
+export async function withDynamic(
+  config: ResolvedConfig,
+  storage: Pick<Storage, "load" | "store" | "update" | "withLock">,
+): Promise<ResolvedConfig> {
+  return createMerger()(config, await createDynamicBook(storage).read()).config;
+}
+
+/**
+ * As {@link withDynamic}, for who has no storage open and asks for one host: storage is only read where the config
+ * does not name it.
+ */
+export async function withDynamicHost(config: ResolvedConfig, host: string): Promise<ResolvedConfig> {
+  if (config.hosts.has(host)) return config;
+  return withStorage(config, {}, (storage) => withDynamic(config, storage));
+}
+
 /** What is served by an edge with this config. */
 export async function readFleet(options: PlaceOptions): Promise<Merged & { readonly state: DynamicState }> {
   const config = await loadConfig(options.config, { certificates: "local" });

@@ -91,6 +91,21 @@ describe.each<Runtime>(["node", "bun", "deno"])("%s", (runtime) => {
     expect((await skerry(runtime, token)).stdout).toMatch(/^WORMHOLE_TOKEN=/);
   }, 60_000);
 
+  test("certificates of added hosts are listed, and looked at, whether an edge runs or not", async () => {
+    const file = config();
+    await skerry(runtime, ["hosts", "add", ADDED, "--backend", "web", "--config", file]);
+    const list = await skerry(runtime, ["certs", "list", "--json", "--config", file]);
+    const rows = JSON.parse(list.stdout) as { host: string; state: string; source: string }[];
+    expect(rows.map(({ host }) => host)).toEqual([FIXED, ADDED]);
+    const show = await skerry(runtime, ["certs", "show", ADDED, "--json", "--config", file]);
+    expect(JSON.parse(show.stdout)).toMatchObject({ host: ADDED });
+    const stranger = await skerry(runtime, ["certs", "show", "else.example.test", "--config", file]);
+    expect([stranger.code, stranger.stderr]).toEqual([
+      2,
+      'skerry: else.example.test is not a host of this config; "skerry certs list" shows them\n',
+    ]);
+  }, 60_000);
+
   test("what a command cannot do it says in one line, and changes nothing", async () => {
     const file = config();
     const lines = async (...args: string[]): Promise<string> => {
