@@ -179,8 +179,13 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
         }
       };
       const context = options.secureContext(serverName);
-      if (context instanceof Promise) context.then(settle, () => settle(undefined));
-      else settle(context);
+      if (!(context instanceof Promise)) return settle(context);
+      // Whoever waits may leave, with a reset too: then there is nobody to answer.
+      socket.on("error", () => {});
+      const settleIfThere = (found: Context): void => {
+        if (!socket.destroyed) settle(found);
+      };
+      context.then(settleIfThere, () => settleIfThere(undefined));
     });
   });
 
