@@ -7,6 +7,8 @@ import { locationProblem } from "./location.ts";
 const FORMAT = 1;
 /** A value in NATS has its bounds: ten thousand hosts fit well once they are compressed. */
 const COMPRESS_BYTES = 32 * 1024;
+/** No more is unpacked, whatever is stored: a hundred thousand hosts take a tenth. */
+const MOST_BYTES = 64 * 1024 * 1024;
 
 export function encodeDynamic({ generation, hosts, servers }: DynamicState): Uint8Array {
   const text = JSON.stringify({
@@ -24,7 +26,7 @@ export function decodeDynamic(bytes: Uint8Array | undefined, key: string): Dynam
   if (bytes === undefined) return NOTHING_DYNAMIC;
   let value: Record<string, unknown>;
   try {
-    const text = bytes[0] === 0x1f ? gunzipSync(bytes) : Buffer.from(bytes);
+    const text = bytes[0] === 0x1f ? gunzipSync(bytes, { maxOutputLength: MOST_BYTES }) : Buffer.from(bytes);
     value = JSON.parse(text.toString("utf8")) as Record<string, unknown>;
   } catch (cause) {
     throw corrupt(key, "it is no JSON", cause);

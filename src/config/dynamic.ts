@@ -67,6 +67,12 @@ export interface Edited {
 
 const MOST_WEIGHT = 1000;
 
+/** What is wrong with a weight. */
+export function weightProblem(weight: number): string | undefined {
+  if (Number.isSafeInteger(weight) && weight >= 1 && weight <= MOST_WEIGHT) return undefined;
+  return `must be a whole number from 1 to ${MOST_WEIGHT}, got ${weight}`;
+}
+
 /**
  * The state after one change.
  *
@@ -132,13 +138,8 @@ function addServer(
   const server = checked(parseServer(url), path);
   if (server.socket !== undefined && !server.socket.startsWith("/"))
     invalid([{ path, message: `must be an absolute path, as edges have folders of their own: "${url}"` }]);
-  if (!Number.isSafeInteger(weight) || weight < 1 || weight > MOST_WEIGHT)
-    invalid([
-      {
-        path: [...path, "weight"],
-        message: `must be a whole number from 1 to ${MOST_WEIGHT}, got ${weight}`,
-      },
-    ]);
+  const unweighable = weightProblem(weight);
+  if (unweighable !== undefined) invalid([{ path: [...path, "weight"], message: unweighable }]);
   if (location !== undefined) {
     const problem = locationProblem(location);
     if (problem !== undefined) invalid([{ path: [...path, "location"], message: problem }]);

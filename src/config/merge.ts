@@ -1,6 +1,6 @@
 /** Dynamic hosts and servers put into a config. What did not change stays the same object, so that others see at once what did. */
 import type { BackendConfig, HostConfig, ResolvedConfig, ServerConfig } from "./config.ts";
-import type { DynamicServer, DynamicState, Source } from "./dynamic.ts";
+import { type DynamicServer, type DynamicState, type Source, weightProblem } from "./dynamic.ts";
 import { parseBackendName, parseServedName } from "./parse.ts";
 import { parseServer, serverKey } from "./parse-server.ts";
 import { fillBackend } from "./resolve.ts";
@@ -90,10 +90,13 @@ function fitting(
 ): DynamicServer[] {
   if (servers.length === 0) return [];
   const taken = new Set(under?.servers.map(serverKey));
-  return servers.filter(({ url }) => {
+  return servers.filter(({ url, weight }) => {
     const name = `${backend} ${url}`;
     const parsed = parseServer(url);
-    if ("problem" in parsed) notes.push({ kind: "invalid", name, message: parsed.problem });
+    const unweighable = weightProblem(weight);
+    if (unweighable !== undefined)
+      notes.push({ kind: "invalid", name, message: `its weight ${unweighable}` });
+    else if ("problem" in parsed) notes.push({ kind: "invalid", name, message: parsed.problem });
     else if (taken.has(serverKey(parsed.value)))
       notes.push({ kind: "shadowed", name, message: "the config file names this server too, and wins" });
     else return true;

@@ -101,12 +101,17 @@ export async function openDynamic(first: ResolvedConfig, parts: DynamicParts): P
 
   /** Makes the edge serve what storage says now. */
   const look = async (): Promise<void> => {
+    // Not before it starts: what is taken for served then would never be followed.
+    if (closed || !follow) return;
     state = (await book.news()) ?? state;
-    failed = "";
-    if (closed || state === served) return;
+    if (state === served) {
+      failed = "";
+      return;
+    }
     const began = clock.now();
     const next = merge(base, state);
-    await follow?.(next.config);
+    await follow(next.config);
+    failed = "";
     served = state;
     merged = next;
     tell(next);
@@ -153,7 +158,7 @@ export async function openDynamic(first: ResolvedConfig, parts: DynamicParts): P
       backends: () => backendRows(merged.config, served, merged.notes),
       generation: () => served.generation,
       async edit(edit) {
-        if (closed) throw new EdgeError("SHUTTING_DOWN", "the edge is closing", { status: 503 });
+        if (closed) throw shuttingDown();
         const change = await book.edit(edit, { ...base, byAcme });
         // It is stored: whatever keeps this edge from serving it is logged, and tried again.
         await inLine(look).catch((thrown: unknown) => {
@@ -171,6 +176,7 @@ export async function openDynamic(first: ResolvedConfig, parts: DynamicParts): P
     },
     rebase: (next, apply) =>
       inLine(async () => {
+        if (closed) throw shuttingDown();
         const attempt = merge(next, state);
         await apply(attempt.config);
         served = state;
@@ -186,3 +192,5 @@ export async function openDynamic(first: ResolvedConfig, parts: DynamicParts): P
     },
   };
 }
+
+const shuttingDown = (): EdgeError => new EdgeError("SHUTTING_DOWN", "the edge is closing", { status: 503 });

@@ -1,4 +1,5 @@
 /** Hosts and servers that are added by command: what is refused and in which words, and how they fit into a config. */
+import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import {
   type DynamicBase,
@@ -242,6 +243,19 @@ describe("a config with what was added", () => {
     expect(now.hosts.get("shop.example.com")).toBe(before.hosts.get("shop.example.com"));
   });
 
+  test("a server whose stored weight no edge can use is left out, and the rest is served", () => {
+    for (const weight of [0, -1, 1.5, 1e9, Number.POSITIVE_INFINITY]) {
+      const servers = [
+        { url: "http://10.0.0.7", weight },
+        { url: "http://10.0.0.8", weight: 2 },
+      ];
+      const stored = { generation: 1, hosts: new Map(), servers: new Map([["fresh", servers]]) };
+      const { config, notes } = createMerger()(base, stored);
+      expect(config.backends.get("fresh")?.servers.map(({ id }) => id)).toEqual(["http://10.0.0.8"]);
+      expect(notes).toMatchObject([{ kind: "invalid", name: "fresh http://10.0.0.7" }]);
+    }
+  });
+
   test("wins where it names the same host or server, and takes nothing away from the others", () => {
     const later = resolveConfig({
       ...written,
@@ -319,5 +333,12 @@ describe("what is stored", () => {
     expect(() => decodeDynamic(new TextEncoder().encode(text), "dynamic/config")).toThrow(
       /^storage: dynamic\/config cannot be read: /,
     );
+  });
+
+  test("and is more than memory is for once it is unpacked is told as corrupt", () => {
+    const bomb = gzipSync(Buffer.alloc(80 * 1024 * 1024, " "));
+    // Blanks before a good value: without the bound it would be taken.
+    const value = gzipSync(encodeDynamic(NOTHING_DYNAMIC));
+    expect(() => decodeDynamic(Buffer.concat([bomb, value]), "dynamic/config")).toThrow(/cannot be read/);
   });
 });

@@ -135,6 +135,25 @@ describe.each(PLACES)("in %s", (_name, place) => {
     expect([...(served.at(-1)?.hosts.keys() ?? [])]).toEqual(["a.example.com"]);
   });
 
+  test("a change that is made while the edge still starts is served as soon as it has", async () => {
+    const storage = await opened(place());
+    const dynamic = await openDynamic(base, { ...parts, storage, metrics: createMetrics(), byAcme: true });
+    dynamics.push(dynamic);
+    await dynamic.actions.edit({ kind: "add-host", host: "a.example.com", backend: "web" });
+    const served: ResolvedConfig[] = [];
+    dynamic.start(async (config) => void served.push(config));
+    await eventually("it is served", () => served.at(-1)?.hosts.has("a.example.com"));
+    expect(dynamic.actions.generation()).toBe(1);
+  });
+
+  test("an edge that is closed follows no other config", async () => {
+    const { dynamic, served } = await edge(place());
+    await dynamic.close();
+    const count = served.length;
+    await expect(dynamic.rebase(base, async (config) => void served.push(config))).rejects.toThrow(/closing/);
+    expect(served.length).toBe(count);
+  });
+
   test("what cannot be read is told by changes, and edges go on with what they had until it can", async () => {
     const open = place();
     const { dynamic, served } = await edge(open);
