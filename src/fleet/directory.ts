@@ -69,7 +69,7 @@ export function createDirectory(options: DirectoryOptions): Directory {
   const { storage, clock, log, self } = options;
   const known = new Map<string, Known>();
   /** Cards that are being read; true: and changed meanwhile. */
-  const looking = new Map<string, { again: boolean; done: Promise<void> }>();
+  const looking = new Map<string, { again: boolean; told: boolean; done: Promise<void> }>();
   let timer: Timer | undefined;
   let unwatch: (() => void) | undefined;
   let unheard = false;
@@ -77,13 +77,16 @@ export function createDirectory(options: DirectoryOptions): Directory {
   let ticking: Promise<void> | undefined;
   let closed = false;
 
+  /** As old as the clocks say, as far as it is shown at once; a clock that is wrong must not have it swept. */
+  const ageOf = (card: Card): number => Math.min(Math.max(0, clock.wall() - card.at), STALE_MS + 1);
   const left = (id: string, edge: Known): void => {
     known.delete(id);
     if (!edge.gone) log.info("fleet.edge_left", namesOf(edge.card));
     options.onChange();
   };
 
-  const read = async (id: string): Promise<void> => {
+  /** `told`: storage says that it was written just now. */
+  const read = async (id: string, told: boolean): Promise<void> => {
     const bytes = await storage.load(cardKey(id));
     const before = known.get(id);
     if (bytes === undefined) {
@@ -94,8 +97,7 @@ export function createDirectory(options: DirectoryOptions): Directory {
     if (card?.id !== id) return;
     const edge: Known = before ?? {
       card,
-      // As old as the clocks say, as far as it is shown at once; a clock that is wrong must not have it swept.
-      heardAt: clock.now() - Math.min(Math.max(0, clock.wall() - card.at), STALE_MS + 1),
+      heardAt: clock.now() - (told ? 0 : ageOf(card)),
       gone: false,
       parts: new Map(),
     };
@@ -123,18 +125,19 @@ export function createDirectory(options: DirectoryOptions): Directory {
     if (!before || wasGone !== edge.gone || said.state !== card.state || said.tunnel !== card.tunnel)
       options.onChange();
   };
-  const look = (id: string): Promise<void> => {
+  const look = (id: string, told = false): Promise<void> => {
     const under = looking.get(id);
     if (under) {
       under.again = true;
+      under.told ||= told;
       return under.done;
     }
-    const entry = { again: true, done: Promise.resolve() };
+    const entry = { again: true, told, done: Promise.resolve() };
     looking.set(id, entry);
     entry.done = (async () => {
       while (entry.again && !closed) {
         entry.again = false;
-        await read(id);
+        await read(id, entry.told);
       }
     })().finally(() => looking.delete(id));
     return entry.done;
@@ -142,13 +145,15 @@ export function createDirectory(options: DirectoryOptions): Directory {
 
   /** Those that are stored; where storage tells of changes only what a lost word would hide. */
   const scan = async (): Promise<void> => {
+    // What was not there at the last look was written since.
+    const told = scannedAt > Number.NEGATIVE_INFINITY && !unheard;
     scannedAt = clock.now();
     const ids = new Set<string>();
     for (const key of await storage.list(EDGES)) {
       const id = idOfCard(key);
       if (id !== undefined && id !== self) ids.add(id);
     }
-    for (const id of ids) if (!unwatch || isQuiet(known.get(id))) await look(id);
+    for (const id of ids) if (!unwatch || isQuiet(known.get(id))) await look(id, told);
     for (const [id, edge] of [...known]) if (!ids.has(id)) left(id, edge);
   };
   /** Told of nothing for longer than it speaks. */
@@ -156,8 +161,8 @@ export function createDirectory(options: DirectoryOptions): Directory {
     !edge || (!edge.gone && clock.now() - edge.heardAt > BEAT_MS * 1.5);
 
   const sweep = async (id: string): Promise<void> => {
-    known.delete(id);
     for (const key of [cardKey(id), ...PARTS.map((part) => partKey(id, part))]) await storage.delete(key);
+    known.delete(id);
   };
   const age = async (): Promise<void> => {
     const now = clock.now();
@@ -205,7 +210,7 @@ export function createDirectory(options: DirectoryOptions): Directory {
         const id = idOfCard(key);
         if (id === undefined || id === self || closed) return;
         // What could not be read is read by the next look at all.
-        look(id).catch(() => {
+        look(id, true).catch(() => {
           scannedAt = Number.NEGATIVE_INFINITY;
         });
       });

@@ -95,10 +95,21 @@ export async function connectToNats(
           `storage: the certificate of ${at} is not trusted (${messageOf(thrown)}): set storage.nats.tls.ca`,
           { source: "storage", cause: thrown },
         );
-      onFailure(messageOf(thrown));
+      onFailure(reasonOf(thrown, place));
     }
     await sleep(clock, AGAIN_MS, signal);
   }
+}
+
+/** A server that asks for a certificate and is shown none, or a stranger's, hangs up or is silent, and says nothing of it. */
+function reasonOf(thrown: unknown, { tls }: NatsPlace): string {
+  const why = messageOf(thrown);
+  if (tls === undefined || /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH/.test(why)) return why;
+  const advice =
+    tls.cert === undefined
+      ? "where its servers ask for a client certificate, set storage.nats.tls.cert and key"
+      : "where its servers ask for a client certificate, they may not trust that of storage.nats.tls.cert";
+  return `${why}; ${advice}`;
 }
 
 export function placeName({ servers }: NatsPlace): string {

@@ -105,6 +105,9 @@ describe("edges that share storage", () => {
     };
     await one.start();
     await two.start();
+    // Who is told of a newcomer by storage knows that it spoke just now, whatever its clock says.
+    await both(1000);
+    expect(one.sees()).toEqual(["behind"]);
     await both(BEAT_MS * 1.5);
     expect([one.sees(), two.sees()]).toEqual([["behind"], ["ahead"]]);
     await both(FORGET_MS * 1.2);

@@ -33,6 +33,8 @@ export interface FrontRequest {
   readonly step: AcmeStep;
   /** Of the JWS, where there is one. */
   readonly payload: Record<string, unknown>;
+  /** When it came, by the wall clock. */
+  readonly at: number;
 }
 
 export interface FrontReply {
@@ -98,6 +100,7 @@ export async function startAcmeFront(pebble: Pebble): Promise<AcmeFront> {
       path,
       step: found?.[1] ?? "other",
       payload: payloadOf(text),
+      at: Date.now(),
     };
     front.requests.push(request);
     const forward = (): Promise<FrontReply> =>

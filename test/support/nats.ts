@@ -10,6 +10,8 @@ export interface NatsOptions {
   servers?: number;
   /** More lines of the servers' configuration: authorization, tls. */
   more?: string;
+  /** Whether clients of one server of a cluster are told of the others. @default true */
+  advertise?: boolean;
 }
 
 export interface Nats {
@@ -41,7 +43,7 @@ export async function startNats(options: NatsOptions = {}): Promise<Nats> {
     const cluster =
       count === 1
         ? ""
-        : `cluster { name: skerry, listen: "127.0.0.1:${routes[index]}", routes: [${routes
+        : `cluster { name: skerry, no_advertise: ${options.advertise === false}, listen: "127.0.0.1:${routes[index]}", routes: [${routes
             .map((port) => `"nats://127.0.0.1:${port}"`)
             .join(", ")}] }\n`;
     writeFileSync(

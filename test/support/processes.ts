@@ -46,6 +46,8 @@ export interface Child {
   signal(signal: NodeJS.Signals): void;
   /** Ends it politely, after `boundMs` by force; tells how it ended. */
   stop(signal?: NodeJS.Signals, boundMs?: number): Promise<Ended>;
+  /** kill -9 to it and to all that it started, as when a container goes. */
+  killAll(): Promise<Ended>;
   /** Resident memory in bytes, of the process itself. */
   rss(): number;
 }
@@ -133,6 +135,16 @@ export function start(command: string, args: readonly string[], options: StartOp
       clearTimeout(force);
       return end;
     },
+    killAll() {
+      for (const pid of child.pid === undefined || over ? [] : family(child.pid)) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // It ended by itself meanwhile.
+        }
+      }
+      return ended;
+    },
     rss() {
       const found = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"));
       if (!found) throw new Error(`${name}: no VmRSS, the process is gone`);
@@ -154,6 +166,17 @@ export async function run(
   const end = await child.ended;
   clearTimeout(bound);
   return { ...end, output: child.output(), stdout: child.stdout(), stderr: child.stderr() };
+}
+
+/** A process and its descendants, children first. */
+function family(pid: number): number[] {
+  let children: string[] = [];
+  try {
+    children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
+  } catch {
+    // It is gone.
+  }
+  return [...children.filter((each) => each !== "").flatMap((each) => family(Number(each))), pid];
 }
 
 /** Looks again every 20 ms until `probe` gives something; the last error or a timeout otherwise. */
