@@ -9,6 +9,7 @@ import {
   BEAT_MS,
   type Card,
   cardKey,
+  encodeAgents,
   encodeCard,
   encodePart,
   MOST_AGENTS,
@@ -88,7 +89,7 @@ export function createAnnouncer(options: AnnouncerOptions): Announcer {
     const text = JSON.stringify(agents);
     if (text !== (saidAgents ?? "[]")) {
       const number = ++agentsNumber;
-      await store("agents", await encodePart({ number, agents }));
+      await store("agents", await encodeAgents({ number, agents }));
       numbers.agents = number;
       saidAgents = text;
     }
@@ -175,8 +176,9 @@ export function createAnnouncer(options: AnnouncerOptions): Announcer {
       await working;
       if (!beat || storage.away?.()) return;
       try {
-        await storage.delete(cardKey(id));
+        // The card last: by it others know that there is something to sweep.
         for (const part of PARTS) if (numbers[part] > 0) await storage.delete(partKey(id, part));
+        await storage.delete(cardKey(id));
       } catch (thrown) {
         // It ages out.
         log.warn("fleet.presence_left", { message: messageOf(thrown) });

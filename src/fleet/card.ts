@@ -96,9 +96,43 @@ export function encodeCard(card: Card): Uint8Array {
 /** Undefined for what is no card, such as one of a version to come. */
 export function decodeCard(bytes: Uint8Array): Card | undefined {
   const value = parse(new TextDecoder().decode(bytes)) as Partial<Card> | undefined;
-  if (typeof value?.id !== "string" || typeof value.at !== "number") return undefined;
-  if (typeof value.parts !== "object" || typeof value.listen !== "object") return undefined;
+  if (!value || !CARD_TEXTS.every((name) => typeof value[name] === "string")) return undefined;
+  if (!isDate(value.at) || !isDate(value.startedAt)) return undefined;
+  if (!isCount(value.hosts) || !isCount(value.agents)) return undefined;
+  if (value.tunnel !== undefined && typeof value.tunnel !== "string") return undefined;
+  if (value.state !== "ready" && value.state !== "degraded" && value.state !== "draining") return undefined;
+  if (!Array.isArray(value.problems) || !value.problems.every((each) => typeof each === "string"))
+    return undefined;
+  const { http, https, admin } = recordOf(value.listen);
+  if (![http, https, admin].every((each) => typeof each === "string")) return undefined;
+  if (
+    typeof value.parts !== "object" ||
+    value.parts === null ||
+    !Object.values(recordOf(value.parts)).every(isCount)
+  )
+    return undefined;
   return value as Card;
+}
+
+const CARD_TEXTS = ["id", "name", "location", "version", "runtime"] as const;
+const ROW_TEXTS = ["instance", "token", "backend", "app", "server", "version", "state"] as const;
+
+const recordOf = (value: unknown): Record<string, unknown> =>
+  typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+/** Within what a Date can hold, so that it can be shown. */
+const isDate = (value: unknown): boolean => typeof value === "number" && Math.abs(value) <= 8.64e15;
+const areTexts = (value: unknown): boolean =>
+  typeof value === "object" &&
+  value !== null &&
+  Object.values(value).every((each) => typeof each === "string");
+
+function isRow(value: unknown): value is AgentRow {
+  const row = recordOf(value);
+  if (!ROW_TEXTS.every((name) => typeof row[name] === "string")) return false;
+  if (row.location !== undefined && typeof row.location !== "string") return false;
+  if (!areTexts(row.labels) || !areTexts(row.release)) return false;
+  return isDate(row.since) && isCount(row.connections) && isCount(row.inFlight);
 }
 
 const zip = promisify(gzip);
@@ -106,22 +140,59 @@ const unzip = promisify(gunzip);
 
 /** Parts of more bytes are packed. */
 const PACKED_BYTES = 4096;
+/** Agents choose what is told of them, and a value in storage has an end: of more than this fewer are named. */
+export const MOST_PART_BYTES: number = 512 * 1024;
+/** No part is unpacked to more, whatever is stored. */
+const MOST_UNPACKED_BYTES = 64 * 1024 * 1024;
 
 export async function encodePart(part: AgentsPart | ServedPart | ChangedPart): Promise<Uint8Array> {
   const plain = new TextEncoder().encode(JSON.stringify(part));
   return plain.length > PACKED_BYTES ? zip(plain) : plain;
 }
 
+/** As {@link encodePart}, with as many of the agents as a value has room for. */
+export async function encodeAgents({ number, agents }: AgentsPart): Promise<Uint8Array> {
+  for (let named = agents; ; named = named.slice(0, named.length >> 1)) {
+    const bytes = await encodePart({ number, agents: named });
+    if (bytes.length <= MOST_PART_BYTES || named.length === 0) return bytes;
+  }
+}
+
 /** Undefined for what cannot be read. */
-export async function decodePart<P extends { readonly number: number }>(
-  bytes: Uint8Array | undefined,
-): Promise<P | undefined> {
+async function decodePart(bytes: Uint8Array | undefined): Promise<Record<string, unknown> | undefined> {
   if (bytes === undefined) return undefined;
   // What is packed begins with 0x1f, and text with a brace.
-  const plain = bytes[0] === 0x1f ? await unzip(bytes).catch(() => undefined) : bytes;
-  const value = plain && (parse(new TextDecoder().decode(plain)) as Partial<P> | undefined);
-  return typeof value?.number === "number" ? (value as P) : undefined;
+  const plain =
+    bytes[0] === 0x1f
+      ? await unzip(bytes, { maxOutputLength: MOST_UNPACKED_BYTES }).catch(() => undefined)
+      : bytes;
+  const value = recordOf(plain && parse(new TextDecoder().decode(plain)));
+  return isCount(value.number) ? value : undefined;
 }
+
+/** Without the rows that cannot be read. */
+export async function decodeAgents(bytes: Uint8Array | undefined): Promise<AgentsPart | undefined> {
+  const { number, agents } = (await decodePart(bytes)) ?? {};
+  return Array.isArray(agents) ? { number: number as number, agents: agents.filter(isRow) } : undefined;
+}
+
+export async function decodeServed(bytes: Uint8Array | undefined): Promise<ServedPart | undefined> {
+  const value = await decodePart(bytes);
+  return areGenerations(value?.generations, Number.isSafeInteger)
+    ? (value as object as ServedPart)
+    : undefined;
+}
+
+export async function decodeChanged(bytes: Uint8Array | undefined): Promise<ChangedPart | undefined> {
+  const value = await decodePart(bytes);
+  const fits = (each: unknown): boolean => each === null || Number.isSafeInteger(each);
+  return isCount(value?.base) && areGenerations(value?.generations, fits)
+    ? (value as object as ChangedPart)
+    : undefined;
+}
+
+const areGenerations = (value: unknown, fits: (each: unknown) => boolean): boolean =>
+  typeof value === "object" && value !== null && Object.values(value).every(fits);
 
 function parse(text: string): unknown {
   try {

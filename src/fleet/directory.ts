@@ -12,8 +12,10 @@ import {
   type Card,
   type ChangedPart,
   cardKey,
+  decodeAgents,
   decodeCard,
-  decodePart,
+  decodeChanged,
+  decodeServed,
   EDGES,
   FORGET_MS,
   idOfCard,
@@ -161,12 +163,16 @@ export function createDirectory(options: DirectoryOptions): Directory {
     !edge || (!edge.gone && clock.now() - edge.heardAt > BEAT_MS * 1.5);
 
   const sweep = async (id: string): Promise<void> => {
-    for (const key of [cardKey(id), ...PARTS.map((part) => partKey(id, part))]) await storage.delete(key);
+    // The card last: by it others know that there is something to sweep.
+    for (const key of [...PARTS.map((part) => partKey(id, part)), cardKey(id)]) await storage.delete(key);
     known.delete(id);
   };
   const age = async (): Promise<void> => {
     const now = clock.now();
     for (const [id, edge] of [...known]) {
+      // Before it is swept it is looked at once more: the word that it is back may be lost.
+      if (now - edge.heardAt > FORGET_MS && !options.once) await look(id);
+      if (known.get(id) !== edge) continue;
       const silence = now - edge.heardAt;
       if (silence > FORGET_MS && !options.once) {
         await sweep(id);
@@ -222,11 +228,11 @@ export function createDirectory(options: DirectoryOptions): Directory {
         card: edge.card,
         gone: edge.gone,
         heardMsAgo: Math.max(clock.now() - edge.heardAt, edge.gone ? clock.wall() - edge.card.at : 0),
-        agents: () => decodePart<AgentsPart>(edge.parts.get("agents")?.bytes),
+        agents: () => decodeAgents(edge.parts.get("agents")?.bytes),
         async served() {
           const [served, changed] = await Promise.all([
-            decodePart<ServedPart>(edge.parts.get("served")?.bytes),
-            decodePart<ChangedPart>(edge.parts.get("changed")?.bytes),
+            decodeServed(edge.parts.get("served")?.bytes),
+            decodeChanged(edge.parts.get("changed")?.bytes),
           ]);
           return { served, changed };
         },

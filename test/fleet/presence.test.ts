@@ -166,6 +166,42 @@ describe("edges that share storage", () => {
     expect(await liveView(one.directory.peers(), "a.example.com")).toMatchObject({ live: 1, of: 1 });
   });
 
+  test("one that is back is not swept, though the word of it was lost", async () => {
+    const clock = manualClock();
+    const storage = watched();
+    const listeners = new Set<(key: string) => void>();
+    let lost = false;
+    const telling: Storage = {
+      ...storage,
+      async store(key, value) {
+        await storage.store(key, value);
+        if (!lost) for (const listener of listeners) listener(key);
+      },
+      watch(_prefix, listener) {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+    };
+    const one = member("one", telling, { clock });
+    const other = member("other", telling, { clock });
+    await one.start();
+    await other.start();
+    await clock.advance(2000);
+    expect(one.sees()).toEqual(["other"]);
+    await other.die();
+    await clock.advance(STALE_MS + 5000);
+    expect(one.sees()).toEqual([]);
+    lost = true;
+    const again = member("other", telling, { clock });
+    await again.start();
+    const deleted: string[] = [];
+    telling.delete = async (key) => void deleted.push(key);
+    await clock.advance(FORGET_MS);
+    expect(one.sees()).toEqual(["other"]);
+    expect(deleted).toEqual([]);
+    for (const each of [one, again]) await each.stop();
+  });
+
   test("a card that is no card harms nobody", async () => {
     const { members, clock, storage } = await fleet(2);
     for (const text of ["", "null", "[]", '{"id":"x"}', '{"id":"wrong","at":1,"parts":{},"listen":{}}'])
