@@ -75,6 +75,9 @@ function waysOf(config: BackendConfig): string {
   ]);
 }
 
+/** Locations that metrics name; the others are counted together. */
+const MOST_LOCATIONS = 100;
+
 export function createBackends(options: BackendsOptions): Backends {
   const { clock, random, log, metrics } = options;
   const running = new Map<string, Running>();
@@ -129,6 +132,12 @@ export function createBackends(options: BackendsOptions): Backends {
     "Attempts sent to another location than the edge's, by where and why.",
     ["backend", "location", "reason"],
   );
+  /** Containers say themselves where they run, and every name would be a series for good. */
+  const locations = new Set<string>();
+  const labelOf = (location: string): string => {
+    if (locations.size < MOST_LOCATIONS) locations.add(location);
+    return locations.has(location) ? location : "other";
+  };
 
   const start = (config: BackendConfig): Running => {
     const pool = createPool(config.name, {
@@ -137,7 +146,8 @@ export function createBackends(options: BackendsOptions): Backends {
       lag,
       balancing: config.balancing,
       location: options.location,
-      spilled: (location, reason) => spills.inc({ backend: config.name, location, reason }),
+      spilled: (location, reason) =>
+        spills.inc({ backend: config.name, location: labelOf(location), reason }),
     });
     pool.watch((event) => {
       const { id } = event.server;

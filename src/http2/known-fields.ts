@@ -4,6 +4,7 @@ import { HpackWriter, isSecret } from "./hpack.ts";
 
 /** Upstreams choose names and values, so both the table and what is kept in it are bounded. */
 const MAX_NAMES = 2048;
+const MAX_NAME_LENGTH = 256;
 const MAX_VALUE_LENGTH = 256;
 /** Values that take turns, as of two kinds of pages, must not cost the work of coding them each time. */
 const WORTH_KEEPING = 4;
@@ -29,8 +30,9 @@ export function knownName(name: string): KnownName {
   if (known === undefined) {
     let lower = name.toLowerCase();
     if (CONNECTION_FIELDS.has(lower) || !TOKEN.test(lower)) lower = "";
-    if (names.size >= MAX_NAMES) names.clear();
     known = { lower, secret: isSecret(lower), value: "", hits: 0, block: undefined };
+    if (name.length > MAX_NAME_LENGTH) return known;
+    if (names.size >= MAX_NAMES) names.clear();
     names.set(name, known);
   }
   return known;

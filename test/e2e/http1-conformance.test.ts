@@ -53,10 +53,10 @@ describe.each(RUNTIMES)("HTTP/1.1 on %s", (runtime) => {
     expect(whole.end).toBe(closes ? "fin" : "open");
   });
 
-  /** A redirect, or the admin API's 404, to a request whose head is good. */
+  /** A redirect, or the admin API's 421 for a name that is none of its own, to a request whose head is good. */
   const early = (door: string, text: string, status: number | undefined): boolean =>
     text.startsWith("POST / HTTP/1.1\r\nHost: ") &&
-    ((door === "plain" && status === 308) || (door === "admin" && status === 404));
+    ((door === "plain" && status === 308) || (door === "admin" && status === 421));
   const doors = (): [string, Door][] => [
     ["TLS", secure()],
     ["plain", { port: edge.http.port }],

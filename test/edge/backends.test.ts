@@ -258,3 +258,27 @@ test("closing closes every transport and asks no more", async () => {
   await clock.advance(60_000);
   expect([asked, checked]).toEqual([[], []]);
 });
+
+test("containers that say to be in ever new places make no more than a hundred series", async () => {
+  const metrics = createMetrics();
+  const transport = { dispatch: () => () => {}, async close() {} } satisfies Transport;
+  const located = createBackends({
+    ...{ clock, random: () => 0.5, log: silentLog, metrics, location: "yvr" },
+    transport: () => transport,
+    check: async () => true,
+    resolve: () => () => new Promise(() => {}),
+  });
+  await located.update(configs({}), dns);
+  const { pool } = located.get("web")!;
+  for (let at = 0; at < 150; at++) {
+    pool.add({ id: `wormhole:${at}`, transport, location: `place${at}` });
+    pool.lease()?.settle("ok");
+    pool.remove(`wormhole:${at}`);
+  }
+  const series = (await metrics.expose()).match(/^skerry_upstream_spilled_total\{.*$/gm) ?? [];
+  expect(series.length).toBe(101);
+  expect(series).toContain(
+    'skerry_upstream_spilled_total{backend="web",location="other",reason="no local"} 50',
+  );
+  await located.close();
+});

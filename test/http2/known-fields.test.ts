@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { encodeFields, writeFields } from "../../src/http2/heads.ts";
 import { HpackDecoder, HpackWriter } from "../../src/http2/hpack.ts";
+import { knownName } from "../../src/http2/known-fields.ts";
 
 function written(headers: readonly string[]): Buffer {
   const writer = new HpackWriter();
@@ -43,6 +44,13 @@ test("cookies are never kept, and stay marked as not to be indexed", () => {
   const first = written(headers);
   for (let i = 0; i < 10; i++) expect(written(headers).equals(first)).toBe(true);
   expect(first[0]! & 0xf0).toBe(0x10);
+});
+
+test("a name that is long is written, and not kept", () => {
+  const name = `x-${"n".repeat(300)}`;
+  expect(knownName(name)).not.toBe(knownName(name));
+  expect(knownName("x-short")).toBe(knownName("x-short"));
+  for (let i = 0; i < 6; i++) expect(decoded(written([name, "v"]))).toEqual([name, "v"]);
 });
 
 test("fields about a connection stay out, under any spelling", () => {
