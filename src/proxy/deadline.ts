@@ -78,10 +78,14 @@ class Rounds {
 
   private arm(): void {
     this.timer = this.clock.after(this.periodMs, () => {
-      this.timer = undefined;
       this.now = this.clock.now();
-      this.members.visit(this.visit);
-      if (this.members.size > 0) this.arm();
+      try {
+        this.members.visit(this.visit);
+      } finally {
+        // Not before: a request that fails makes room for another one, which would set a second timer for good.
+        this.timer = undefined;
+        if (this.members.size > 0) this.arm();
+      }
     });
   }
 }

@@ -325,3 +325,50 @@ test("a further attempt that is an object of its own ends when the whole must", 
   expect(failures).toHaveLength(2);
   expect(failures[1]).toContain("second UPSTREAM_TIMEOUT");
 });
+
+describe("rounds", () => {
+  /** How many timers are set at once, at most. */
+  const counting = (): { clock: ManualClock; most: () => number } => {
+    let [set, most] = [0, 0];
+    const after: ManualClock["after"] = (delayMs, work) => {
+      most = Math.max(most, ++set);
+      return clock.after(delayMs, () => {
+        set--;
+        work();
+      });
+    };
+    return { clock: { ...clock, after }, most: () => most };
+  };
+
+  test("are one for each server, though requests that fail make room for others at once", () => {
+    const { clock: counted, most } = counting();
+    const timed = withDeadlines(transport, { ...NONE, responseTimeoutMs: 80 }, counted);
+    let failures = 0;
+    const again: ResponseHandler = {
+      ...client,
+      failed() {
+        failures++;
+        timed.dispatch(request(), again);
+      },
+    };
+    timed.dispatch(request(), again);
+    clock.advance(10_000);
+    expect(failures).toBeGreaterThan(50);
+    expect(most()).toBe(1);
+  });
+
+  test("go on where one whose time is up has a fault in its handler", () => {
+    const timed = withDeadlines(transport, { ...NONE, responseTimeoutMs: 80 }, clock);
+    const faulty: ResponseHandler = {
+      ...client,
+      failed() {
+        throw new Error("a fault");
+      },
+    };
+    timed.dispatch(request(), faulty);
+    timed.dispatch(request(), client);
+    expect(() => clock.advance(1000)).toThrow("a fault");
+    clock.advance(1000);
+    expect(errors).toHaveLength(1);
+  });
+});
