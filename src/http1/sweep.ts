@@ -50,11 +50,15 @@ export class Sweeper {
 
   #arm(): void {
     this.#timer = this.#clock.after(PERIOD_MS, () => {
-      this.#timer = undefined;
       this.now = this.#clock.now();
       this.#date = "";
-      for (const member of this.#members) member.sweep(this.now);
-      if (this.#members.size > 0) this.#arm();
+      try {
+        for (const member of this.#members) member.sweep(this.now);
+      } finally {
+        // Not before: who comes meanwhile would set a second timer for good.
+        this.#timer = undefined;
+        if (this.#members.size > 0) this.#arm();
+      }
     });
   }
 }
