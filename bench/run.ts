@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startBackends } from "./backends.ts";
 import { benchCertificates } from "./certs.ts";
+import { benchFleet } from "./fleet-scale.ts";
 import { chooseCores, describeMachine, missingPrograms, moveSelf } from "./machine.ts";
 import { Fleet, measureCase, type Plan } from "./measure.ts";
 import { killAllNow, run, stopAll } from "./process.ts";
@@ -20,6 +21,7 @@ const HELP = `npm run bench -- [SCENARIO…] [options]
 Scenarios (all of them by default):
 ${SCENARIOS.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join("\n")}
   certs       10,000 stored certificates: time to ready, memory, first handshakes (--hosts N, --handshakes N)
+  fleet       10,000 hosts and 20 edges on one NATS: how soon a change is everywhere, memory, traffic (--hosts, --edges, --changes)
   balance     one of four servers is slow, busy or hangs; alone, with --only, --case, --json, --page
   failover    one of four servers is killed, stopped or restarted; alone, with --only, --case, --json, --page
   tunnel      the same server over TCP and through tunnels, and how soon a wormhole joins; alone, with --only LIST
@@ -155,6 +157,10 @@ async function main(options: Options, folder: string): Promise<number> {
 if (process.argv[2] === "certs") {
   // Of Skerry alone, and of no proxying: it has a way of its own.
   await benchCertificates(process.argv.slice(3));
+  process.exit(0);
+}
+if (process.argv[2] === "fleet") {
+  await benchFleet(process.argv.slice(3));
   process.exit(0);
 }
 if (process.argv[2] === "balance" || process.argv[2] === "failover") {

@@ -77,12 +77,16 @@ export function orders(world: World): Orders {
               Math.min(change.at, born.get(change.generation) ?? Number.POSITIVE_INFINITY),
             );
     const births = [...born.values()].sort((a, b) => a - b);
+    const spent = new Set<number>();
     for (const [index, at] of times.entries()) {
       const next = times[index + 1];
       if (next === undefined || births.some((birth) => birth >= at && birth <= next)) continue;
       extra++;
-      const reason = hurts.findIndex((hurt) => hurt >= at - BEFORE_MS && hurt <= next);
       // Each blow explains one order of a host.
+      const reason = hurts.findIndex(
+        (hurt, which) => !spent.has(which) && hurt >= at - BEFORE_MS && hurt <= next,
+      );
+      spent.add(reason);
       if (reason < 0)
         unexplained.push(
           `${host}: orders at ${new Date(at).toISOString()} and ${new Date(next).toISOString()}, no certificate and no blow between them`,

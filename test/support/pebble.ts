@@ -7,6 +7,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { testCa } from "./ca.ts";
+import { lastingPorts } from "./ports.ts";
 
 export interface PebbleOptions {
   /** Where the CA's validator looks for HTTP-01 answers, in place of port 80. */
@@ -46,7 +47,7 @@ export interface Pebble {
 
 export async function startPebble(options: PebbleOptions): Promise<Pebble> {
   const folder = await mkdtemp(join(tmpdir(), "skerry-pebble-"));
-  const [acmePort, managementPort, tlsPort, dnsPort, dnsManagementPort] = await freePorts(5);
+  const [acmePort, managementPort, tlsPort, dnsPort, dnsManagementPort] = await lastingPorts(5);
   const ca = await testCa();
   const server = await ca.issueFor(["localhost", "127.0.0.1"]);
   const caPath = join(folder, "ca.pem");
