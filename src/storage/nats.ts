@@ -178,14 +178,19 @@ export function openNatsStorage(options: NatsStorageOptions): Required<Storage> 
       await session.start();
       // Said in the log; there is something to serve.
       if (session.away()) return;
-      await writing("the mark of the fleet", async ({ values, locks }) => {
-        const mark = await values.get(FLEET_KEY);
-        // Writing what stands there changes nothing, and shows that it may be written.
-        if (mark) await values.put(FLEET_KEY, mark.value, mark.revision);
-        const probe = PROBE_PREFIX + randomBytes(12).toString("hex");
-        const revision = await locks.create(probe, Buffer.from(owner));
-        if (revision !== undefined) await locks.undo(revision);
-      });
+      try {
+        await writing("the mark of the fleet", async ({ values, locks }) => {
+          const mark = await values.get(FLEET_KEY);
+          // Writing what stands there changes nothing, and shows that it may be written.
+          if (mark) await values.put(FLEET_KEY, mark.value, mark.revision);
+          const probe = PROBE_PREFIX + randomBytes(12).toString("hex");
+          const revision = await locks.create(probe, Buffer.from(owner));
+          if (revision !== undefined) await locks.undo(revision);
+        });
+      } catch (thrown) {
+        // It went away between two questions, as while its servers start; all that it holds was read by then.
+        if (!isAway(thrown) || !session.away()) throw thrown;
+      }
     },
 
     watch(prefix, onChange) {
