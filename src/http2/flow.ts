@@ -3,6 +3,8 @@
 /** A quarter of a window taken within this time means that the window, not the reader, sets the pace. */
 const GROW_WITHIN_MS = 125;
 const GROW_PART = 4;
+/** A reader that never has less than this part of the window waiting is the one that sets the pace. */
+const BEHIND_PART = 8;
 
 /**
  * Windows are topped up by this part of their size. What is owed below that is missing on the way: at a half, a sender that
@@ -12,8 +14,8 @@ const TOP_UP_PART = 8;
 
 /**
  * What a peer may still send. It shrinks as bytes come, and is topped up only as the reader takes them, in small steps.
- * A reader that keeps up doubles the window until `max`, so that a long path fills without a guess at its delay; one that
- * does not keep up never makes it grow.
+ * A reader that keeps up doubles the window until `max`, so that a long path fills without a guess at its delay. One that is
+ * always behind, as a server on a fast line that is slower than its client, does not: a larger window would only hold more.
  */
 export class ReceiveWindow {
   #size: number;
@@ -23,6 +25,8 @@ export class ReceiveWindow {
   /** Taken since `#since`; at a quarter of the window it is decided whether to grow. */
   #taken = 0;
   #since = -GROW_WITHIN_MS;
+  /** The least that waited for the reader since then. */
+  #least = Number.POSITIVE_INFINITY;
 
   constructor(size: number, max: number) {
     this.#size = size;
@@ -45,14 +49,18 @@ export class ReceiveWindow {
   consume(bytes: number, now: number): number {
     this.#owed += bytes;
     this.#taken += bytes;
+    const waiting = this.#size - this.#available - this.#owed;
+    if (waiting < this.#least) this.#least = waiting;
     let grown = 0;
     if (this.#taken * GROW_PART >= this.#size) {
-      if (this.#size < this.#max && now - this.#since < GROW_WITHIN_MS) {
+      const keepsUp = this.#least * BEHIND_PART < this.#size;
+      if (this.#size < this.#max && keepsUp && now - this.#since < GROW_WITHIN_MS) {
         grown = Math.min(this.#size, this.#max - this.#size);
         this.#size += grown;
       }
       this.#taken = 0;
       this.#since = now;
+      this.#least = Number.POSITIVE_INFINITY;
     }
     if (grown === 0 && this.#owed * TOP_UP_PART < this.#size) return 0;
     const give = this.#owed + grown;

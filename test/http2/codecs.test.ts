@@ -219,6 +219,27 @@ describe("receive windows", () => {
     expect(window.size).toBe(3000);
   });
 
+  test("a reader that always has bytes waiting does not, however much it takes", () => {
+    const window = new ReceiveWindow(1000, 4000);
+    window.receive(1000);
+    for (let now = 1000; now < 2000; now += 10) {
+      // The peer fills at once whatever it is given.
+      const given = window.consume(100, now);
+      if (given > 0) window.receive(given);
+    }
+    expect(window.size).toBe(1000);
+  });
+
+  test("one that catches up now and then does", () => {
+    const window = new ReceiveWindow(1000, 4000);
+    for (let now = 1000; now < 2000; now += 50) {
+      window.receive(250);
+      window.consume(125, now);
+      window.consume(125, now + 1);
+    }
+    expect(window.size).toBe(4000);
+  });
+
   test("a slow reader does not", () => {
     const window = new ReceiveWindow(1000, 4000);
     for (let now = 1000; now < 20_000; now += 1000) window.consume(500, now);
