@@ -48,7 +48,8 @@ export async function withDynamic(
  */
 export async function withDynamicHost(config: ResolvedConfig, host: string): Promise<ResolvedConfig> {
   if (config.hosts.has(host)) return config;
-  return withStorage(config, {}, (storage) => withDynamic(config, storage));
+  // Nothing is written, so the caller stays who it is: it may have a port below 1024 to listen on.
+  return openFor(config, (storage) => withDynamic(config, storage));
 }
 
 /** What is served by an edge with this config. */
@@ -70,6 +71,13 @@ async function withStorage<T>(
 ): Promise<T> {
   const place = options.storage === undefined ? config : { storage: options.storage };
   await actAsOwner(place.storage);
+  return openFor(place, work);
+}
+
+async function openFor<T>(
+  place: Pick<ResolvedConfig, "storage">,
+  work: (storage: Storage) => Promise<T>,
+): Promise<T> {
   const storage = openStorage(place, { clock: systemClock, log: silentLog });
   try {
     await storage.check();

@@ -8,6 +8,7 @@ import type { KeyPair } from "../tls/bundle.ts";
 import { createIdentify, type Identify } from "../tls/client-auth.ts";
 import type { ProtocolOptions } from "../tls/profile.ts";
 import { normalizeName } from "../tls/resolver.ts";
+import { createConnections } from "./connections.ts";
 import { peekHello, refuseName } from "./hello.ts";
 import { listen, stopListening } from "./listen.ts";
 import { describe, type Listener, type ListenerOptions, serve } from "./listeners.ts";
@@ -161,17 +162,39 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
     return fresh;
   };
 
+  /** Before its handshake a connection counts as well: a client may not have more of them waiting than it may have open. */
+  const arriving = createConnections(() => options.limits().maxConnectionsPerClient);
+  const arrive = (socket: net.Socket): (() => void) | undefined => {
+    const from = socket.remoteAddress ?? "";
+    if (!arriving.admit(from)) {
+      options.onOffence("connections_per_client");
+      socket.destroy();
+      return undefined;
+    }
+    let here = true;
+    const arrived = (): void => {
+      if (here) arriving.release(from);
+      here = false;
+    };
+    socket.once("close", arrived);
+    return arrived;
+  };
+
   const { alpnChallenge } = options;
   // Every hello is looked at before TLS has any work with it: a name that is not ours then costs little, and is told so.
   const front = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const arrived = arrive(socket);
+    if (!arrived) return;
     peekHello(socket, { clock, timeoutMs: options.handshakeTimeoutMs }, ({ serverName, protocols }) => {
       const host = normalizeName(serverName);
       const special = alpnChallenge?.answerFor(host, protocols) ?? askingServer(host);
       if (special || !serverName || isIP(serverName)) {
+        arrived();
         (special ?? server).emit("connection", socket);
         return;
       }
       const settle = (context: Context): void => {
+        arrived();
         if (context) server.emit("connection", socket);
         else {
           options.onHandshakeError("UNKNOWN_NAME");
