@@ -44,6 +44,8 @@ export interface AcmeKeeperParts extends KeeperParts {
 
 /** The longest that a keeper sleeps: then it looks for a peer's certificate, and for a clock that was set anew. */
 const LONGEST_SLEEP_MS = 3_600_000;
+/** A CA's clock is read from its Date header, which has whole seconds. */
+const DATE_STEP_MS = 1000;
 
 export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
   const { clock, random, log, meters, resolver, storage, vault, ledger, desk, limiter } = parts;
@@ -52,6 +54,7 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
   let bundle: Bundle | undefined;
   /** Newer than what is served, but its validity has yet to begin. */
   let held: Bundle | undefined;
+  let begun = false;
   /** Obtained and served, but not stored yet. */
   let unsaved: { readonly made: Bundle; readonly placed: Placed } | undefined;
   let failure: CertificateFailure | undefined;
@@ -83,7 +86,7 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
   ): boolean => {
     if (offered !== held && offered.generation <= ((held ?? bundle)?.generation ?? -1)) return false;
     // One that works is not given up for one that does not yet.
-    if (bundle && trueTime() < bundle.notAfter && trueTime() < offered.notBefore) {
+    if (bundle && trueTime() < bundle.notAfter && trueTime() + DATE_STEP_MS < offered.notBefore) {
       log.warn("certificate.held", {
         host,
         generation: offered.generation,
@@ -117,7 +120,7 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
 
   /** What storage holds, if it is newer than what is served: a peer's, or that of an earlier run. */
   const look = async (): Promise<void> => {
-    if (held && trueTime() >= held.notBefore) adopt(held, "certificate.renewed");
+    if (held && trueTime() + DATE_STEP_MS >= held.notBefore) adopt(held, "certificate.renewed");
     const stored = await vault.load(host);
     if (stored) adopt(stored, "certificate.loaded");
   };
@@ -341,8 +344,13 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
       } catch (thrown) {
         await fail(thrown);
       }
+      // What is held may begin before anything else is due; `work` sees to it by itself.
+      if (!held || !begun || running) return;
+      timer?.cancel();
+      sleepUntilNext();
     },
     begin() {
+      begun = true;
       if (!desk && !bundle) {
         log.error("certificate.failed", {
           host,

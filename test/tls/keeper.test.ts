@@ -1,9 +1,12 @@
 import { expect, test } from "vitest";
+import type { Clock } from "../../src/clock.ts";
 import { type Log, type LogFields, silentLog } from "../../src/log.ts";
 import { createMetrics } from "../../src/metrics.ts";
 import { createMemoryStorage } from "../../src/storage/memory.ts";
 import type { Storage } from "../../src/storage/storage.ts";
+import { bundleOf, encodeBundle } from "../../src/tls/bundle.ts";
 import type { IssuedCertificate, Issuer } from "../../src/tls/issuer.ts";
+import { hostKey } from "../../src/tls/keys.ts";
 import { createLedger } from "../../src/tls/ledger.ts";
 import { createLocalCa, createLocalIssuer } from "../../src/tls/local-ca.ts";
 import { type CertificateManager, createCertificateManager } from "../../src/tls/manager.ts";
@@ -23,7 +26,8 @@ function managerOf(
   {
     storage = createMemoryStorage(),
     resolver = createResolver(),
-  }: { storage?: Storage; resolver?: Resolver } = {},
+    clock: own = clock,
+  }: { storage?: Storage; resolver?: Resolver; clock?: Clock } = {},
 ): {
   manager: CertificateManager;
   storage: Storage;
@@ -33,7 +37,7 @@ function managerOf(
   const events: (LogFields & { event: string })[] = [];
   const at = (event: string, fields: LogFields = {}): void => void events.push({ ...fields, event });
   const log: Log = { ...silentLog, info: at, warn: at, error: at };
-  const parts = { storage, issuer, resolver, clock, random: () => 0.5, log, metrics: createMetrics() };
+  const parts = { storage, issuer, resolver, clock: own, random: () => 0.5, log, metrics: createMetrics() };
   return { manager: createCertificateManager({ hosts: [HOST], ...parts }), storage, resolver, events };
 }
 
@@ -137,4 +141,43 @@ test("a certificate from another issuer is served until the configured one has i
   await until(() => second.resolver.bundle(HOST)?.issuer === "other");
   expect(second.resolver.bundle(HOST)?.generation).toBe(2);
   await second.manager.close();
+});
+
+test("a peer's certificate that is not valid yet by one's own clock is served as soon as it is", async () => {
+  // A peer's change comes by watch.
+  const storage = createMemoryStorage();
+  const watchers: ((key: string) => void)[] = [];
+  const watched: Storage = {
+    ...storage,
+    async store(key, value) {
+      await storage.store(key, value);
+      for (const tell of watchers) tell(key);
+    },
+    watch(_prefix, tell) {
+      watchers.push(tell);
+      return () => {};
+    },
+  };
+  const LATE_MS = 600_000;
+  const behind = manualClock(clock.wall() - LATE_MS);
+  const first = managerOf(ca, { storage: watched });
+  await first.manager.start();
+  await until(() => first.manager.status()[0]?.generation === 1);
+  const second = managerOf(
+    issuerOf(() => Promise.reject(new Error("must not be asked"))),
+    { storage: watched, clock: behind },
+  );
+  await second.manager.start();
+  const generation = (): number | undefined => second.manager.status()[0]?.generation;
+  expect(generation()).toBe(1);
+  const renewed = await ca.issue(HOST, new AbortController().signal);
+  const facts = { host: HOST, issuer: "local", generation: 2, obtainedAt: clock.wall() };
+  await watched.store(hostKey("certificates", HOST), encodeBundle(bundleOf(renewed, facts, HOST)));
+  await until(() => second.events.some(({ event }) => event === "certificate.held"));
+  expect([generation(), second.manager.status()[0]?.nextAttemptFor]).toEqual([1, "held"]);
+  const wait = (second.manager.status()[0]?.nextAttemptAt ?? 0) - behind.wall();
+  expect(wait).toBeGreaterThan(0);
+  await behind.advance(wait + 1000);
+  await until(() => generation() === 2);
+  await Promise.all([first.manager.close(), second.manager.close()]);
 });
