@@ -175,6 +175,7 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
     const arrived = (): void => {
       if (here) arriving.release(from);
       here = false;
+      socket.removeListener("close", arrived);
     };
     socket.once("close", arrived);
     return arrived;
