@@ -3,6 +3,7 @@ import type { Timer } from "../clock.ts";
 import { EdgeError, type Retry } from "../errors.ts";
 import type { ResponseHandler, UpstreamRequest } from "../exchange/dispatch.ts";
 import { getHeader, hasToken } from "../exchange/headers.ts";
+import { type Rounds, type Swept, sweepsOf } from "../exchange/rounds.ts";
 import type { ByteStream } from "../exchange/stream.ts";
 import { countReceived } from "../runtime.ts";
 import type { Http1Client, Http1ClientOptions } from "./client.ts";
@@ -12,7 +13,6 @@ import { Outbox } from "./outbox.ts";
 import { OutgoingBody, type OutgoingOwner } from "./outgoing.ts";
 import { type HeadReader, responseReader } from "./parser.ts";
 import { requestText } from "./serialise.ts";
-import { type Sweeper, type Swept, sweeperOf } from "./sweep.ts";
 
 /** How long a request body waits for "100 Continue". */
 const EXPECT_MS = 1000;
@@ -24,7 +24,9 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
   readonly #options: Http1ClientOptions;
   readonly #outbox: Outbox;
   readonly #reader: HeadReader<ParsedResponse>;
-  readonly #sweeper: Sweeper;
+  /** Among all connections of the clock. */
+  place = -1;
+  readonly #rounds: Rounds<Swept>;
   readonly #maxHeaders: number;
   readonly #maxBuffered: number;
   #handler: ResponseHandler | undefined;
@@ -58,8 +60,8 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
     this.#maxBuffered = options.maxBufferedBytes ?? 65_536;
     const limits = { maxHeadBytes: options.maxHeadBytes ?? 65_536, maxHeaders: this.#maxHeaders };
     this.#reader = responseReader(limits, options.heads);
-    this.#sweeper = sweeperOf(options.clock);
-    this.#sweeper.add(this);
+    this.#rounds = sweepsOf(options.clock);
+    this.#rounds.add(this);
     this.#onData = (chunk) => this.#data(chunk);
     this.#onEnd = () => this.#end();
     this.#onDrain = () => this.#outgoing?.drained();
@@ -107,7 +109,7 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
     this.#keepAlive = true;
     const { responseTimeoutMs } = this.#options;
     this.#deadline =
-      responseTimeoutMs === undefined ? Number.POSITIVE_INFINITY : this.#sweeper.deadline(responseTimeoutMs);
+      responseTimeoutMs === undefined ? Number.POSITIVE_INFINITY : this.#rounds.deadline(responseTimeoutMs);
     const { body } = request;
     const outbox = this.#outbox;
     if (body === undefined) {
@@ -257,7 +259,7 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
     this.#upgraded = this.#closed = true;
     this.#handler = undefined;
     this.#release(undefined);
-    this.#sweeper.remove(this);
+    this.#rounds.remove(this);
     this.#detach();
     stream.pause();
     if (next < chunk.length) stream.unshift(chunk.subarray(next));
@@ -282,7 +284,7 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
       return;
     }
     const { idleTimeoutMs } = this.#options;
-    if (idleTimeoutMs !== undefined) this.#deadline = this.#sweeper.deadline(idleTimeoutMs);
+    if (idleTimeoutMs !== undefined) this.#deadline = this.#rounds.deadline(idleTimeoutMs);
     this.#options.onIdle(this);
   }
 
@@ -315,7 +317,7 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
   #streamClosed(): void {
     if (this.#gone) return;
     this.#gone = this.#closed = true;
-    this.#sweeper.remove(this);
+    this.#rounds.remove(this);
     this.#break("the connection closed", undefined);
     this.#reader.dispose();
     this.#detach();

@@ -1,7 +1,9 @@
 /** The connection behind `serveHttp1`: heads in, exchanges out, one at a time. What it promises stands in server.ts. */
 import { EdgeError } from "../errors.ts";
+import { type Rounds, type Swept, sweepsOf } from "../exchange/rounds.ts";
 import type { ByteStream } from "../exchange/stream.ts";
 import { countReceived } from "../runtime.ts";
+import { dateLine } from "./date.ts";
 import { answeredEarly, clientClosed, refused } from "./faults.ts";
 import { HeadError, type ParsedRequest } from "./head.ts";
 import { type BodyOwner, IncomingBody } from "./incoming.ts";
@@ -10,7 +12,6 @@ import { type HeadReader, requestReader } from "./parser.ts";
 import { refusalText } from "./serialise.ts";
 import type { Http1Connection, Http1ServerOptions } from "./server.ts";
 import { ServerExchange } from "./server-exchange.ts";
-import { type Sweeper, type Swept, sweeperOf } from "./sweep.ts";
 import { Watch } from "./watch.ts";
 
 /**
@@ -31,7 +32,8 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
   readonly stream: ByteStream;
   readonly options: Http1ServerOptions;
   readonly outbox: Outbox;
-  readonly sweeper: Sweeper;
+  place = -1;
+  readonly #rounds: Rounds<Swept>;
   /** No request after the one in flight. */
   closing = false;
 
@@ -62,9 +64,9 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
     this.options = options;
     this.outbox = new Outbox(stream);
     this.#reader = requestReader(options.limits, options.scheme);
-    this.sweeper = sweeperOf(options.clock);
-    this.sweeper.add(this);
-    this.#deadline = this.sweeper.deadline(options.limits.headTimeoutMs);
+    this.#rounds = sweepsOf(options.clock);
+    this.#rounds.add(this);
+    this.#deadline = this.#rounds.deadline(options.limits.headTimeoutMs);
     this.#onData = (chunk) => this.#data(chunk);
     this.#onEnd = () => this.#end();
     this.#onDrain = () => {
@@ -96,16 +98,9 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
 
   /** Whether this request, if it ends well, may be followed by another. */
   mayPersist(parsed: ParsedRequest): boolean {
-    return (
-      parsed.keepAlive &&
-      !this.closing &&
-      !this.#peerMayNotRepeat() &&
-      this.#requests < this.options.limits.maxRequestsPerConnection
-    );
-  }
-
-  #peerMayNotRepeat(): boolean {
-    return this.#peerEnded && this.#pending === undefined;
+    const another = !this.#peerEnded || this.#pending !== undefined;
+    const within = this.#requests < this.options.limits.maxRequestsPerConnection;
+    return parsed.keepAlive && !this.closing && another && within;
   }
 
   /** An exchange's answer is in the outbox, whole. */
@@ -144,7 +139,7 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
     this.outbox.flush();
     this.#state = UPGRADED;
     this.#detach();
-    this.sweeper.remove(this);
+    this.#rounds.remove(this);
     stream.pause();
     if (this.#pending !== undefined) stream.unshift(this.#pending);
     this.#pending = undefined;
@@ -223,7 +218,7 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
     const parsed = reader.push(chunk, offset);
     if (parsed === undefined) {
       if (!begun && this.#requests > 0)
-        this.#deadline = this.sweeper.deadline(this.options.limits.headTimeoutMs);
+        this.#deadline = this.#rounds.deadline(this.options.limits.headTimeoutMs);
       return reader.next;
     }
     let next = reader.next;
@@ -265,7 +260,7 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
 
   /** The connection is free for the next request. */
   #next(): void {
-    this.#deadline = this.sweeper.deadline(this.options.limits.idleTimeoutMs);
+    this.#deadline = this.#rounds.deadline(this.options.limits.idleTimeoutMs);
     if (this.closing) {
       this.#close();
       return;
@@ -324,7 +319,7 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
       this.#close();
       return;
     }
-    this.outbox.text(refusalText(error.status, error.message, this.sweeper.dateLine()));
+    this.outbox.text(refusalText(error.status, error.message, dateLine(this.options.clock)));
     this.#close();
   }
 
@@ -332,7 +327,7 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
   #close(): void {
     if (this.#state !== OPEN) return;
     this.#state = LINGERING;
-    this.#deadline = this.sweeper.deadline(LINGER_MS);
+    this.#deadline = this.#rounds.deadline(LINGER_MS);
     this.#pending = undefined;
     this.#reader.dispose();
     this.outbox.flush();
@@ -344,7 +339,7 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
     if (this.#state === CLOSED) return;
     const upgraded = this.#state === UPGRADED;
     this.#state = CLOSED;
-    this.sweeper.remove(this);
+    this.#rounds.remove(this);
     this.#detach();
     this.#reader.dispose();
     this.#pending = undefined;

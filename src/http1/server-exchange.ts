@@ -11,6 +11,7 @@ import type {
 } from "../exchange/exchange.ts";
 import type { HeaderList } from "../exchange/headers.ts";
 import type { ByteStream } from "../exchange/stream.ts";
+import { dateLine } from "./date.ts";
 import { CHUNKED, type ParsedRequest, UNTIL_CLOSE } from "./head.ts";
 import type { IncomingBody } from "./incoming.ts";
 import { OutgoingBody, type OutgoingOwner } from "./outgoing.ts";
@@ -115,7 +116,7 @@ export class ServerExchange implements Exchange, OutgoingOwner {
     // Only what differs from the version's default is said (RFC 9112 §9.3).
     if (!this.#persist) framing += "Connection: close\r\n";
     else if (this.version === "1.0") framing += "Connection: keep-alive\r\n";
-    if (!text.hasDate) framing += server.sweeper.dateLine();
+    if (!text.hasDate) framing += dateLine(server.options.clock);
     if (framing === "" && text.whole !== undefined) outbox.bytes(text.whole);
     else {
       outbox.text(text.lines);

@@ -2,12 +2,12 @@
 import type { Clock } from "../clock.ts";
 import type { EdgeError } from "../errors.ts";
 import type { Limits, Offence } from "../exchange/limits.ts";
+import { type Swept, sweepsOf } from "../exchange/rounds.ts";
 import type { ByteStream } from "../exchange/stream.ts";
 import { codeName, ENHANCE_YOUR_CALM, Http2Error, INTERNAL_ERROR } from "./errors.ts";
 import { GOAWAY } from "./frames.ts";
 import { Sending } from "./sending.ts";
 import type { Http2Stream } from "./stream.ts";
-import { enrol, unsweep } from "./sweep.ts";
 
 /** How long a connection that was ended may take to go away. */
 const LINGER_MS = 2000;
@@ -20,7 +20,8 @@ export interface ConnectionFacts {
   onClose(error: EdgeError | undefined): void;
 }
 
-export abstract class Ending extends Sending {
+export abstract class Ending extends Sending implements Swept {
+  place = -1;
   readonly limits: Limits;
   readonly clock: Clock;
   readonly streams: Map<number, Http2Stream> = new Map();
@@ -38,7 +39,7 @@ export abstract class Ending extends Sending {
     this.facts = facts;
     this.limits = facts.limits;
     this.clock = facts.clock;
-    enrol(facts.clock, this);
+    sweepsOf(facts.clock).add(this);
   }
 
   /** The highest id that the peer opened, for GOAWAY. */
@@ -124,7 +125,7 @@ export abstract class Ending extends Sending {
     this.#abortStreams(error);
     this.output.discard();
     this.round.clear();
-    unsweep(this.clock, this);
+    sweepsOf(this.clock).remove(this);
     this.facts.onClose(clean ? undefined : error);
   }
 

@@ -3,13 +3,14 @@
  * eight times within the shortest bound and at least once a second. So a bound strikes late by at most an eighth of
  * itself (or a second), and never early.
  */
-import type { Clock, Timer } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
 import type { ByteSink, ByteSource } from "../exchange/body.ts";
 import type { ResponseHandler, Transport, UpstreamRequest } from "../exchange/dispatch.ts";
 import type { ResponseHead } from "../exchange/exchange.ts";
 import { getHeader, type HeaderList } from "../exchange/headers.ts";
-import { type Placed, Roster } from "../exchange/roster.ts";
+import type { Placed } from "../exchange/roster.ts";
+import { Rounds } from "../exchange/rounds.ts";
 import type { ByteStream } from "../exchange/stream.ts";
 
 /** Milliseconds; 0 for no bound. */
@@ -28,7 +29,8 @@ export function withDeadlines(transport: Transport, deadlines: Deadlines, clock:
     (ms) => ms > 0,
   );
   if (set.length === 0) return transport;
-  const rounds = new Rounds(clock, Math.min(...set));
+  const periodMs = Math.min(Math.max(Math.min(...set) / 8, 5), 1000);
+  const rounds = new Rounds<Timed>(clock, periodMs, (member, now) => member.visit(now));
   return {
     ...(transport.sendsExtra !== undefined && { sendsExtra: transport.sendsExtra }),
     dispatch: (request, handler) => new Timed(rounds, deadlines, request, handler).send(transport),
@@ -45,56 +47,11 @@ export function inheritDeadline(from: UpstreamRequest, to: UpstreamRequest): voi
   if (since !== undefined) began.set(to, since);
 }
 
-class Rounds {
-  /** At the last visit. */
-  now = 0;
-  readonly periodMs: number;
-  private readonly clock: Clock;
-  private readonly members = new Roster<Timed>();
-  private timer: Timer | undefined;
-  private readonly visit = (member: Timed): void => member.visit(this.now);
-
-  constructor(clock: Clock, shortestMs: number) {
-    this.clock = clock;
-    this.periodMs = Math.min(Math.max(shortestMs / 8, 5), 1000);
-  }
-
-  /** When `ms` from now have certainly passed. */
-  after(ms: number): number {
-    return this.now + this.periodMs + ms;
-  }
-
-  add(member: Timed): void {
-    if (this.timer === undefined) {
-      this.now = this.clock.now();
-      this.arm();
-    }
-    this.members.add(member);
-  }
-
-  remove(member: Timed): void {
-    this.members.delete(member);
-  }
-
-  private arm(): void {
-    this.timer = this.clock.after(this.periodMs, () => {
-      this.now = this.clock.now();
-      try {
-        this.members.visit(this.visit);
-      } finally {
-        // Not before: a request that fails makes room for another one, which would set a second timer for good.
-        this.timer = undefined;
-        if (this.members.size > 0) this.arm();
-      }
-    });
-  }
-}
-
 const NEVER = Number.POSITIVE_INFINITY;
 
 /** One attempt. It stands between the transport and the handler, and between both bodies and who reads them. */
 class Timed implements ResponseHandler, ByteSource, ByteSink, Placed {
-  readonly rounds: Rounds;
+  readonly rounds: Rounds<Timed>;
   place = -1;
   private readonly deadlines: Deadlines;
   private readonly request: UpstreamRequest;
@@ -117,7 +74,12 @@ class Timed implements ResponseHandler, ByteSource, ByteSink, Placed {
   private error: EdgeError | undefined;
   started = false;
 
-  constructor(rounds: Rounds, deadlines: Deadlines, request: UpstreamRequest, handler: ResponseHandler) {
+  constructor(
+    rounds: Rounds<Timed>,
+    deadlines: Deadlines,
+    request: UpstreamRequest,
+    handler: ResponseHandler,
+  ) {
     this.rounds = rounds;
     this.deadlines = deadlines;
     this.request = request;
@@ -130,7 +92,7 @@ class Timed implements ResponseHandler, ByteSource, ByteSink, Placed {
     const { totalTimeoutMs } = this.deadlines;
     rounds.add(this);
     if (totalTimeoutMs > 0) {
-      const since = began.get(request) ?? rounds.now + rounds.periodMs;
+      const since = began.get(request) ?? rounds.deadline(0);
       began.set(request, since);
       this.totalBy = since + totalTimeoutMs;
     }
@@ -252,7 +214,7 @@ class Timed implements ResponseHandler, ByteSource, ByteSink, Placed {
 
   private awaitHead(): void {
     const { responseTimeoutMs } = this.deadlines;
-    if (responseTimeoutMs > 0) this.responseBy = this.rounds.after(responseTimeoutMs);
+    if (responseTimeoutMs > 0) this.responseBy = this.rounds.deadline(responseTimeoutMs);
   }
 
   private finish(): void {

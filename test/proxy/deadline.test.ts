@@ -5,7 +5,7 @@ import type { ResponseHandler, Transport, UpstreamRequest } from "../../src/exch
 import { responseHead } from "../../src/exchange/exchange.ts";
 import type { HeaderList } from "../../src/exchange/headers.ts";
 import { type Deadlines, inheritDeadline, withDeadlines } from "../../src/proxy/deadline.ts";
-import { type ManualClock, manualClock } from "../upstream/support.ts";
+import { counted, type ManualClock, manualClock } from "../upstream/support.ts";
 
 /** A body that is fed by hand. */
 class HandBody implements ByteSource {
@@ -327,22 +327,9 @@ test("a further attempt that is an object of its own ends when the whole must", 
 });
 
 describe("rounds", () => {
-  /** How many timers are set at once, at most. */
-  const counting = (): { clock: ManualClock; most: () => number } => {
-    let [set, most] = [0, 0];
-    const after: ManualClock["after"] = (delayMs, work) => {
-      most = Math.max(most, ++set);
-      return clock.after(delayMs, () => {
-        set--;
-        work();
-      });
-    };
-    return { clock: { ...clock, after }, most: () => most };
-  };
-
   test("are one for each server, though requests that fail make room for others at once", () => {
-    const { clock: counted, most } = counting();
-    const timed = withDeadlines(transport, { ...NONE, responseTimeoutMs: 80 }, counted);
+    const { clock: watched, most } = counted(clock);
+    const timed = withDeadlines(transport, { ...NONE, responseTimeoutMs: 80 }, watched);
     let failures = 0;
     const again: ResponseHandler = {
       ...client,

@@ -53,3 +53,16 @@ export const noTransport: Transport = {
   dispatch: () => () => {},
   close: () => Promise.resolve(),
 };
+
+/** The clock, and how many of its timers were set at once, at most. */
+export function counted(clock: ManualClock): { clock: ManualClock; most: () => number } {
+  let [set, most] = [0, 0];
+  const after: ManualClock["after"] = (delayMs, work) => {
+    most = Math.max(most, ++set);
+    return clock.after(delayMs, () => {
+      set--;
+      work();
+    });
+  };
+  return { clock: { ...clock, after }, most: () => most };
+}
