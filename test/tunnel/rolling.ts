@@ -92,8 +92,10 @@ function socketLife({ edge, ca }: World, wanted: () => boolean): Promise<number>
       lookup: (_name, _options, done) => done(null, [{ address: "127.0.0.1", family: 4 }]),
     });
     const beat = setInterval(() => {
-      if (!wanted()) socket.close(1000);
-      else if (socket.readyState === WebSocket.OPEN) socket.send("beat");
+      // Closed before it is open, it would report 1006 for our own doing.
+      if (socket.readyState !== WebSocket.OPEN) return;
+      if (wanted()) socket.send("beat");
+      else socket.close(1000);
     }, 50);
     socket.on("error", () => {});
     socket.on("close", (code) => {
