@@ -1,7 +1,9 @@
 /** `skerry backends …`: servers that all edges send requests to from one moment to the next. */
 import { type Command, InvalidArgumentError } from "commander";
 import { backendRows } from "../config/merge.ts";
-import { changeFleet, type PlaceOptions, placeFlags, readFleet, writeJson, writeTable } from "./dynamic.ts";
+import { changeFleet, readServed } from "./dynamic.ts";
+import { type PlaceOptions, placeFlags } from "./flags.ts";
+import { sayJson, sayTable } from "./say.ts";
 
 interface AddOptions extends PlaceOptions {
   weight?: number;
@@ -53,10 +55,10 @@ export function addBackends(program: Command): void {
       .summary("list the backends and servers of the config and those that were added")
       .option("--json", "as JSON"),
   ).action(async ({ json, ...options }: PlaceOptions & { json?: boolean }) => {
-    const { config, state, notes } = await readFleet(options);
+    const { config, state, notes } = await readServed(options);
     const rows = backendRows(config, state, notes);
-    if (json) return writeJson(rows);
-    writeTable(
+    if (json) return sayJson(rows);
+    sayTable(
       rows.flatMap(({ name, source, servers }) =>
         servers.length === 0
           ? [[name, "no servers", source]]

@@ -4,7 +4,6 @@ import { systemClock } from "../clock.ts";
 import type { ResolvedConfig } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { parseHostName } from "../config/parse.ts";
-import { openStorage } from "../edge/storage.ts";
 import { EdgeError } from "../errors.ts";
 import { type LiveView, liveView } from "../fleet/view.ts";
 import { createLog, type Log } from "../log.ts";
@@ -16,7 +15,11 @@ import { REVOCATION_REASONS } from "../tls/revocation.ts";
 import { runningEdge, withEdge } from "./certs-edge.ts";
 import { exportPem, exportPkcs12, importPair, readPassword } from "./certs-files.ts";
 import { withDynamic } from "./dynamic.ts";
+import { configFlag } from "./flags.ts";
 import { readFleet } from "./presence.ts";
+import { say, sayJson } from "./say.ts";
+import { withStorage } from "./storage.ts";
+import { columns } from "./table.ts";
 
 interface Common {
   config?: string;
@@ -38,11 +41,12 @@ export function addCerts(program: Command): void {
       "What certificates there are, from storage; and, where the edge runs, what it does with them.",
     );
   const command = (words: string, summary: string): Command =>
-    certs
-      .command(words)
-      .summary(summary)
-      .description(`${summary[0]?.toUpperCase()}${summary.slice(1)}.`)
-      .option("-c, --config <file>", "config file (default: skerry.config.ts, .js or .json in this folder)");
+    configFlag(
+      certs
+        .command(words)
+        .summary(summary)
+        .description(`${summary[0]?.toUpperCase()}${summary.slice(1)}.`),
+    );
   const host = "<host>";
 
   command("list", "list the certificate of every host")
@@ -52,7 +56,8 @@ export function addCerts(program: Command): void {
         const hosts = await inventory.hosts();
         return live(config, await Promise.all(hosts.map((name) => inventory.row(name))));
       });
-      say(options.json ? JSON.stringify(rows, undefined, 2) : table(rows));
+      if (options.json) return sayJson(rows);
+      say(table(rows));
     });
   command(`show ${host}`, "show all that is known of one certificate")
     .option("--json", "as JSON")
@@ -65,7 +70,8 @@ export function addCerts(program: Command): void {
           throw usage(`${known} is not a host of this config; "skerry certs list" shows them`);
         return withFleet(config, await live(config, [row]), known);
       });
-      say(options.json ? JSON.stringify(row, undefined, 2) : details(row!));
+      if (options.json) return sayJson(row);
+      say(details(row!));
     });
   command(`renew ${host}`, "renew a certificate now")
     .option("--force", "even where it is not due")
@@ -132,20 +138,22 @@ interface Parts {
 async function inspect<T>(options: Common, work: (parts: Parts) => Promise<T>): Promise<T> {
   const base = await loadConfig(options.config);
   const log: Log = createLog({ level: "error", write: (line) => void process.stderr.write(line) });
-  const storage = openStorage(base, { clock: systemClock, log });
   const { folder: path } = base.tls;
   const folder =
     path === undefined
       ? undefined
       : createCertificateFolder({ path, clock: systemClock, log, onChange() {} });
-  try {
-    await folder?.load();
-    const config = await withDynamic(base, storage);
-    const inventory = createInventory(config, { storage, folder, wall: () => systemClock.wall() });
-    return await work({ config, storage, inventory });
-  } finally {
-    await storage.close();
-  }
+  await folder?.load();
+  return withStorage(
+    base,
+    async (storage) => {
+      const config = await withDynamic(base, storage);
+      const inventory = createInventory(config, { storage, folder, wall: () => systemClock.wall() });
+      return work({ config, storage, inventory });
+    },
+    // What is only read may be where nothing can be written.
+    { log, check: false },
+  );
 }
 
 async function live(config: ResolvedConfig, rows: readonly CertificateRow[]): Promise<LiveRow[]> {
@@ -187,8 +195,6 @@ function usage(message: string): EdgeError {
   return new EdgeError("USAGE", message, { source: "operator" });
 }
 
-const say = (text: string): void => void process.stdout.write(`${text}\n`);
-
 const date = (wall: number | undefined): string => (wall === undefined ? "?" : new Date(wall).toISOString());
 
 function table(rows: readonly LiveRow[]): string {
@@ -204,19 +210,10 @@ function table(rows: readonly LiveRow[]): string {
         : "served"
       : "",
   ]);
-  const all = [
+  return columns([
     ["HOST", "STATE", "UNTIL (UTC)", "ISSUER", "GEN", rows.some((row) => row.live) ? "EDGE" : ""],
     ...lines,
-  ];
-  const widths = all[0]!.map((_, column) => Math.max(...all.map((line) => line[column]!.length)));
-  return all
-    .map((line) =>
-      line
-        .map((cell, column) => cell.padEnd(widths[column]!))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
+  ]);
 }
 
 /** "live on 5/5"; or who does not serve it yet, and what they serve. */

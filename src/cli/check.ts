@@ -4,21 +4,24 @@ import { systemClock } from "../clock.ts";
 import type { ResolvedConfig } from "../config/config.ts";
 import { readConfig, resolveSource, shortName } from "../config/load.ts";
 import { EdgeError, messageOf } from "../errors.ts";
+import { configFlag } from "./flags.ts";
+import { say } from "./say.ts";
 
 export function addCheck(program: Command): void {
-  program
-    .command("check")
-    .summary("say whether a config file is right")
-    .description(
-      "Reads and checks a config file without starting anything. Exits 0 when it is right; otherwise lists every problem, one a line, and exits 2.",
-    )
-    .option("-c, --config <file>", "config file (default: skerry.config.ts, .js or .json in this folder)")
+  configFlag(
+    program
+      .command("check")
+      .summary("say whether a config file is right")
+      .description(
+        "Reads and checks a config file without starting anything. Exits 0 when it is right; otherwise lists every problem, one a line, and exits 2.",
+      ),
+  )
     .addHelpText("after", "\nExample:\n  skerry check --config skerry.config.ts")
     .action(async (options: { config?: string }) => {
       const source = await readConfig(options.config);
       const config = resolveSource(source);
       await checkPairs(config, shortName(source.file));
-      process.stdout.write(`ok: ${summary(config)}\n`);
+      say(`ok: ${summary(config)}`);
     });
 }
 

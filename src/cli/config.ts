@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { configJsonSchema } from "../config/schema.ts";
+import { sayJson } from "./say.ts";
 
 export function addConfig(program: Command): void {
   const config = program.command("config").summary("about the config format");
@@ -10,6 +11,6 @@ export function addConfig(program: Command): void {
     .option("-c, --config <file>", "accepted by every command; not read here")
     .addHelpText("after", "\nExample:\n  skerry config schema > skerry.schema.json")
     .action(() => {
-      process.stdout.write(`${JSON.stringify(configJsonSchema(), undefined, 2)}\n`);
+      sayJson(configJsonSchema());
     });
 }

@@ -5,6 +5,8 @@ import { parseServedName } from "../config/parse.ts";
 import type { Check } from "./doctor-checks.ts";
 import { withDynamicHost } from "./dynamic.ts";
 import { EXIT_FAILURE } from "./fail.ts";
+import { configFlag } from "./flags.ts";
+import { sayJson } from "./say.ts";
 
 interface Flags {
   readonly config?: string;
@@ -14,16 +16,17 @@ interface Flags {
 }
 
 export function addDoctor(program: Command): void {
-  program
-    .command("doctor")
-    .summary("say what keeps a host from HTTPS")
-    .description(
-      "Looks at everything that a host needs, and says what to do about what is wrong: the CA and the clock, DNS, ports 80 " +
-        "and 443 as the world reaches them, CAA, the stored certificate, the backend's servers. Writes and orders nothing. " +
-        "Exits 1 when something is wrong.",
-    )
-    .argument("<host>", "a host of the config", hostName)
-    .option("-c, --config <file>", "config file (default: skerry.config.ts, .js or .json in this folder)")
+  configFlag(
+    program
+      .command("doctor")
+      .summary("say what keeps a host from HTTPS")
+      .description(
+        "Looks at everything that a host needs, and says what to do about what is wrong: the CA and the clock, DNS, ports 80 " +
+          "and 443 as the world reaches them, CAA, the stored certificate, the backend's servers. Writes and orders nothing. " +
+          "Exits 1 when something is wrong.",
+      )
+      .argument("<host>", "a host of the config", hostName),
+  )
     .option("--json", "print one JSON object", false)
     .option("--http-port <port>", "the port that leads to listen.http from outside", portNumber, 80)
     .option("--https-port <port>", "the port that leads to listen.https from outside", portNumber, 443)
@@ -38,9 +41,8 @@ export function addDoctor(program: Command): void {
       const signal = new AbortController().signal;
       const checks = await examine(config, host, { clock: systemClock, httpPort, httpsPort, signal });
       const ok = checks.every((check) => check.ok);
-      process.stdout.write(
-        flags.json ? `${JSON.stringify({ host, ok, checks }, undefined, 2)}\n` : formatChecks(checks),
-      );
+      if (flags.json) sayJson({ host, ok, checks });
+      else process.stdout.write(formatChecks(checks));
       if (!ok) process.exitCode = EXIT_FAILURE;
     });
 }

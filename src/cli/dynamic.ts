@@ -1,37 +1,23 @@
 /** What `skerry hosts` and `skerry backends` have in common: they change storage, which running edges watch. */
-import type { Command } from "commander";
-import { systemClock } from "../clock.ts";
 import type { ResolvedConfig } from "../config/config.ts";
 import type { DynamicEdit, DynamicState } from "../config/dynamic.ts";
 import { loadConfig } from "../config/load.ts";
 import { createMerger, type Merged } from "../config/merge.ts";
 import { createDynamicBook } from "../edge/dynamic-book.ts";
-import { openStorage } from "../edge/storage.ts";
-import { silentLog } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
-import { storageFlag } from "./flags.ts";
-import { actAsOwner } from "./owner.ts";
-
-export interface PlaceOptions {
-  config?: string;
-  storage?: string;
-}
-
-export function placeFlags(command: Command): Command {
-  return command
-    .option("-c, --config <file>", "config file (default: skerry.config.ts, .js or .json in this folder)")
-    .option("--storage <folder>", "the edges' storage, in place of the config's", storageFlag);
-}
+import type { PlaceOptions } from "./flags.ts";
+import { say } from "./say.ts";
+import { asOwnerOf, type Place, withStorage } from "./storage.ts";
 
 /** Makes one change for all edges, and says what was done. */
 export async function changeFleet(edit: DynamicEdit, options: PlaceOptions): Promise<void> {
   // Only who adds a host needs a CA for it.
   const certificates = edit.kind === "add-host" ? "acme" : "local";
   const config = await loadConfig(options.config, { certificates });
-  const { said } = await withStorage(config, options, (storage) =>
+  const { said } = await asOwnerOf(placeOf(config, options), (storage) =>
     createDynamicBook(storage).edit(edit, config),
   );
-  process.stdout.write(`${said}\n`);
+  say(said);
 }
 
 /** The config with what was added to it by command. */
@@ -49,13 +35,13 @@ export async function withDynamic(
 export async function withDynamicHost(config: ResolvedConfig, host: string): Promise<ResolvedConfig> {
   if (config.hosts.has(host)) return config;
   // Nothing is written, so the caller stays who it is: it may have a port below 1024 to listen on.
-  return openFor(config, (storage) => withDynamic(config, storage));
+  return withStorage(config, (storage) => withDynamic(config, storage));
 }
 
 /** What is served by an edge with this config. */
-export async function readFleet(options: PlaceOptions): Promise<Merged & { readonly state: DynamicState }> {
+export async function readServed(options: PlaceOptions): Promise<Merged & { readonly state: DynamicState }> {
   const config = await loadConfig(options.config, { certificates: "local" });
-  return withStorage(config, options, async (storage) => {
+  return asOwnerOf(placeOf(config, options), async (storage) => {
     const state = await createDynamicBook(storage).read();
     const away = storage.away?.();
     if (away)
@@ -64,42 +50,6 @@ export async function readFleet(options: PlaceOptions): Promise<Merged & { reado
   });
 }
 
-async function withStorage<T>(
-  config: ResolvedConfig,
-  options: PlaceOptions,
-  work: (storage: Storage) => Promise<T>,
-): Promise<T> {
-  const place = options.storage === undefined ? config : { storage: options.storage };
-  await actAsOwner(place.storage);
-  return openFor(place, work);
-}
-
-async function openFor<T>(
-  place: Pick<ResolvedConfig, "storage">,
-  work: (storage: Storage) => Promise<T>,
-): Promise<T> {
-  const storage = openStorage(place, { clock: systemClock, log: silentLog });
-  try {
-    await storage.check();
-    return await work(storage);
-  } finally {
-    await storage.close();
-  }
-}
-
-/** Columns as wide as what is in them; the last one is not padded. */
-export function writeTable(rows: readonly (readonly string[])[]): void {
-  const widths: number[] = [];
-  for (const row of rows)
-    row.forEach((cell, index) => {
-      widths[index] = Math.max(widths[index] ?? 0, cell.length);
-    });
-  for (const row of rows) {
-    const line = row.map((cell, index) => cell.padEnd(widths[index] ?? 0)).join("  ");
-    process.stdout.write(`${line.trimEnd()}\n`);
-  }
-}
-
-export function writeJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
+function placeOf(config: ResolvedConfig, { storage }: PlaceOptions): Place {
+  return storage === undefined ? config : { storage };
 }

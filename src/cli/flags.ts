@@ -25,6 +25,29 @@ export function storageFlag(text: string): string {
   return parsed.value;
 }
 
+/** Adds --config. */
+export function configFlag(command: Command): Command {
+  return command.option(
+    "-c, --config <file>",
+    "config file (default: skerry.config.ts, .js or .json in this folder)",
+  );
+}
+
+/** Where edges store: what their config says, or a flag. */
+export interface PlaceOptions {
+  config?: string;
+  storage?: string;
+}
+
+/** Adds --config and --storage. */
+export function placeFlags(command: Command): Command {
+  return configFlag(command).option(
+    "--storage <folder>",
+    "the edges' storage, in place of the config's; for skerry dev: certs/dev",
+    storageFlag,
+  );
+}
+
 /** Adds --http, --https and --admin. */
 export function listenFlags(
   command: Command,

@@ -7,12 +7,8 @@ import { EdgeError } from "../errors.ts";
 import { silentLog } from "../log.ts";
 import type { NatsStorageOptions } from "../storage/nats.ts";
 import { makeFleetKey } from "../storage/seal.ts";
-
-interface PlaceOptions {
-  config?: string;
-}
-
-const CONFIG = "config file (default: skerry.config.ts, .js or .json in this folder)";
+import { configFlag } from "./flags.ts";
+import { say, sayJson } from "./say.ts";
 
 export function addFleet(program: Command): void {
   const fleet = program.command("fleet").summary("several edges that share their storage in NATS");
@@ -23,42 +19,35 @@ export function addFleet(program: Command): void {
       "Prints a new fleet key, with which everything that edges share is sealed. All edges of a fleet have the same one, in " +
         "SKERRY_FLEET_KEY or in the file that fleetKey names. Who loses it loses the fleet's storage.",
     )
-    .action(() => void process.stdout.write(`${makeFleetKey()}\n`));
-  fleet
-    .command("status")
-    .summary("show whether the shared storage is well")
-    .option("-c, --config <file>", CONFIG)
+    .action(() => say(makeFleetKey()));
+  configFlag(fleet.command("status").summary("show whether the shared storage is well"))
     .option("--json", "as JSON")
-    .action(async (options: PlaceOptions & { json?: boolean }) => {
+    .action(async (options: { config?: string } & { json?: boolean }) => {
       const { fleetStatus } = await import("../storage/nats-admin.ts");
       const status = await fleetStatus(await place(options));
-      if (options.json) return void process.stdout.write(`${JSON.stringify(status, undefined, 2)}\n`);
+      if (options.json) return sayJson(status);
       const { unsafe, locks, ...facts } = status;
-      for (const [name, value] of Object.entries(facts)) process.stdout.write(`${name.padEnd(10)}${value}\n`);
-      for (const lock of locks) process.stdout.write(`locked    ${lock}\n`);
-      for (const what of unsafe) process.stdout.write(`unsafe    ${what}\n`);
+      for (const [name, value] of Object.entries(facts)) say(`${name.padEnd(10)}${value}`);
+      for (const lock of locks) say(`locked    ${lock}`);
+      for (const what of unsafe) say(`unsafe    ${what}`);
     });
-  fleet
-    .command("reseal")
-    .summary("seal everything with the first of several fleet keys")
-    .option("-c, --config <file>", CONFIG)
-    .action(async (options: PlaceOptions) => {
+  configFlag(fleet.command("reseal").summary("seal everything with the first of several fleet keys")).action(
+    async (options: { config?: string }) => {
       const { resealFleet } = await import("../storage/nats-admin.ts");
       const { keyId, values } = await resealFleet(await place(options));
-      process.stdout.write(`sealed ${values} values with fleet key ${keyId}\n`);
-    });
-  fleet
-    .command("restore")
-    .summary("fill a lost bucket again from this edge's local copy")
-    .option("-c, --config <file>", CONFIG)
-    .action(async (options: PlaceOptions) => {
+      say(`sealed ${values} values with fleet key ${keyId}`);
+    },
+  );
+  configFlag(fleet.command("restore").summary("fill a lost bucket again from this edge's local copy")).action(
+    async (options: { config?: string }) => {
       const { restoreFleet } = await import("../storage/nats-admin.ts");
       const { fleet: id, values } = await restoreFleet(await place(options));
-      process.stdout.write(`restored ${values} values of fleet ${id}\n`);
-    });
+      say(`restored ${values} values of fleet ${id}`);
+    },
+  );
 }
 
-async function place(options: PlaceOptions): Promise<NatsStorageOptions> {
+async function place(options: { config?: string }): Promise<NatsStorageOptions> {
   const { fleet, storage } = await loadConfig(options.config, { certificates: "local" });
   if (!fleet)
     throw new EdgeError("USAGE", `storage is ${storage}: a fleet's is nats://…`, { source: "operator" });

@@ -1,7 +1,9 @@
 /** `skerry hosts …`: hosts that all edges serve from one moment to the next. */
 import type { Command } from "commander";
 import { hostRows } from "../config/merge.ts";
-import { changeFleet, type PlaceOptions, placeFlags, readFleet, writeJson, writeTable } from "./dynamic.ts";
+import { changeFleet, readServed } from "./dynamic.ts";
+import { type PlaceOptions, placeFlags } from "./flags.ts";
+import { sayJson, sayTable } from "./say.ts";
 
 export function addHosts(program: Command): void {
   const hosts = program.command("hosts").summary("add and remove hosts on all edges, without a reload");
@@ -38,10 +40,10 @@ export function addHosts(program: Command): void {
       .summary("list the hosts of the config and those that were added")
       .option("--json", "as JSON"),
   ).action(async ({ json, ...options }: PlaceOptions & { json?: boolean }) => {
-    const { config, state, notes } = await readFleet(options);
+    const { config, state, notes } = await readServed(options);
     const rows = hostRows(config, state, notes);
-    if (json) return writeJson(rows);
-    writeTable(
+    if (json) return sayJson(rows);
+    sayTable(
       rows.map(({ host, backend, source, note }) => [
         host,
         backend ?? "an app",

@@ -5,7 +5,6 @@ import type { ListenAddress, ResolvedConfig } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatAddress, parseAddress } from "../config/parse.ts";
 import { storageKind } from "../edge/presence.ts";
-import { openStorage } from "../edge/storage.ts";
 import { EdgeError } from "../errors.ts";
 import { type Peer, readDirectory } from "../fleet/directory.ts";
 import {
@@ -20,6 +19,9 @@ import {
 import { createLog } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
 import { runningEdge } from "./certs-edge.ts";
+import { configFlag } from "./flags.ts";
+import { say, sayJson } from "./say.ts";
+import { withStorage } from "./storage.ts";
 import { columns, span } from "./table.ts";
 
 interface Options {
@@ -30,11 +32,7 @@ interface Options {
 
 export function addPresence(program: Command): void {
   const command = (words: string, summary: string, description: string): Command =>
-    program
-      .command(words)
-      .summary(summary)
-      .description(description)
-      .option("-c, --config <file>", "config file (default: skerry.config.ts, .js or .json in this folder)")
+    configFlag(program.command(words).summary(summary).description(description))
       .option("--admin <address>", "ask the edge whose listen.admin this is; no config is read", adminAddress)
       .option("--json", "as JSON");
   command(
@@ -45,7 +43,8 @@ export function addPresence(program: Command): void {
     const view = await fleetOf<EdgesView>(options, "/edges", async (peers) => ({
       edges: edgeViews(peers, undefined),
     }));
-    say(options.json ? JSON.stringify(view, undefined, 2) : edgesText(view, systemClock.wall()));
+    if (options.json) return sayJson(view);
+    say(edgesText(view, systemClock.wall()));
   });
   command(
     "agents",
@@ -53,7 +52,8 @@ export function addPresence(program: Command): void {
     "Every container that any edge of the fleet holds, and which edges hold it.",
   ).action(async (options: Options) => {
     const view = await fleetOf<AgentsView>(options, "/agents", agentViews);
-    say(options.json ? JSON.stringify(view, undefined, 2) : agentsText(view, systemClock.wall()));
+    if (options.json) return sayJson(view);
+    say(agentsText(view, systemClock.wall()));
   });
 }
 
@@ -88,19 +88,14 @@ export async function readFleet(
   config: Pick<ResolvedConfig, "storage" | "fleet">,
 ): Promise<FleetFacts & { peers: Peer[] }> {
   const log = createLog({ level: "error", write: (line) => void process.stderr.write(line) });
-  const storage = openStorage(config, { clock: systemClock, log });
-  try {
-    await storage.check();
-    const peers = await readDirectory({ storage, clock: systemClock, log });
-    return {
-      storage: storageKind(config.storage),
-      away: awayOf(storage),
-      answeredBy: null,
-      peers,
-    };
-  } finally {
-    await storage.close();
-  }
+  return withStorage(
+    config,
+    async (storage) => {
+      const peers = await readDirectory({ storage, clock: systemClock, log });
+      return { storage: storageKind(config.storage), away: awayOf(storage), answeredBy: null, peers };
+    },
+    { log },
+  );
 }
 
 function awayOf(storage: Storage): FleetFacts["away"] {
@@ -108,7 +103,6 @@ function awayOf(storage: Storage): FleetFacts["away"] {
   return away ? { since: new Date(away.since).toISOString(), reason: away.reason } : null;
 }
 
-const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const clockTime = (iso: string): string => `${iso.slice(0, 19).replace("T", " ")} UTC`;
 const place = ({ name, location }: { name: string; location: string }): string =>
   location === "" ? name : `${name} (${location})`;
@@ -164,9 +158,13 @@ export function edgesText(view: EdgesView, wall: number): string {
       : there.length === 1 && there[0]?.self
         ? "This edge is alone."
         : `${there.length} of ${edges.length} edges are there${edges.some(({ self }) => self) ? "; * is the one that answers" : ""}.`;
-  return [...caveats(view), ...(edges.length > 0 ? [columns(head, rows)] : []), "", summary, ...wrong].join(
-    "\n",
-  );
+  return [
+    ...caveats(view),
+    ...(edges.length > 0 ? [columns([head, ...rows])] : []),
+    "",
+    summary,
+    ...wrong,
+  ].join("\n");
 }
 
 function faults(edge: EdgeView): string[] {
@@ -199,7 +197,7 @@ export function agentsText(view: AgentsView, wall: number): string {
   const more = unnamed > 0 ? `; ${unnamed} more are not named` : "";
   return [
     ...caveats(view),
-    ...(agents.length > 0 ? [columns(head, rows)] : []),
+    ...(agents.length > 0 ? [columns([head, ...rows])] : []),
     "",
     agents.length === 0
       ? `No container is joined; ${of} ${of === 1 ? "edge takes" : "edges take"} wormholes.`

@@ -5,21 +5,15 @@ import type { ResolvedConfig } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { parseDialAddress } from "../config/tunnel.ts";
 import { createDynamicBook } from "../edge/dynamic-book.ts";
-import { openStorage } from "../edge/storage.ts";
 import { EdgeError } from "../errors.ts";
-import { silentLog } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
 import { openTunnelIdentity } from "../tls/tunnel-identity.ts";
 import { TUNNEL_NAME } from "../tunnel/protocol.ts";
 import { pinOf } from "../tunnel/token.ts";
 import { createTokenBook, type TokenBook } from "../tunnel/token-book.ts";
-import { storageFlag } from "./flags.ts";
-import { actAsOwner } from "./owner.ts";
-
-interface PlaceOptions {
-  config?: string;
-  storage?: string;
-}
+import { type PlaceOptions, placeFlags } from "./flags.ts";
+import { say, sayJson } from "./say.ts";
+import { asOwnerOf } from "./storage.ts";
 
 interface CreateOptions extends PlaceOptions {
   expires?: number;
@@ -27,35 +21,28 @@ interface CreateOptions extends PlaceOptions {
   publicCa?: boolean;
 }
 
-const CONFIG = "config file (default: skerry.config.ts, .js or .json in this folder)";
-const STORAGE = "the edge's storage, in place of the config's; for skerry dev: certs/dev";
-
 export function addToken(program: Command): void {
   const token = program.command("token").summary("let containers join by wormholes");
-  token
-    .command("create <backend>")
-    .summary("make a token for a backend")
-    .description(
-      "Makes a token with which containers join a backend, and prints it once. It carries the address to dial and the " +
-        "digest of the edge's tunnel certificate; the edge keeps only a hash. Works whether the edge runs or not.",
-    )
-    .option("-c, --config <file>", CONFIG)
-    .option("--storage <folder>", STORAGE, storageFlag)
+  placeFlags(
+    token
+      .command("create <backend>")
+      .summary("make a token for a backend")
+      .description(
+        "Makes a token with which containers join a backend, and prints it once. It carries the address to dial and the " +
+          "digest of the edge's tunnel certificate; the edge keeps only a hash. Works whether the edge runs or not.",
+      ),
+  )
     .option("--expires <time>", "such as 30d, 12h, 45m (default: never)", lifetime)
     .option("--address <address>", "what agents dial (default: tunnel.address of the config)", dialAddress)
     .option("--public-ca", "verify the edge by its host's public certificate instead of the pin")
     .addHelpText("after", "\nExample:\n  skerry token create web --expires 90d")
     .action(async (backend: string, options: CreateOptions) => {
       const { text, id, expiresAt } = await create(backend, options);
-      process.stdout.write(`WORMHOLE_TOKEN=${text}\n`);
+      say(`WORMHOLE_TOKEN=${text}`);
       const until = expiresAt === undefined ? "" : `, until ${new Date(expiresAt).toISOString()}`;
       process.stderr.write(`token ${id} for backend ${backend}${until}; it is not shown again\n`);
     });
-  token
-    .command("list")
-    .summary("list tokens")
-    .option("-c, --config <file>", CONFIG)
-    .option("--storage <folder>", STORAGE, storageFlag)
+  placeFlags(token.command("list").summary("list tokens"))
     .option("--json", "as JSON")
     .action(async (options: PlaceOptions & { json?: boolean }) => {
       const tokens = (await withBook(options, (book) => book.list())).map(
@@ -66,26 +53,22 @@ export function addToken(program: Command): void {
           expires: expiresAt === undefined ? null : new Date(expiresAt).toISOString(),
         }),
       );
-      if (options.json) process.stdout.write(`${JSON.stringify(tokens, undefined, 2)}\n`);
-      else
-        for (const { id, backend, created, expires } of tokens)
-          process.stdout.write(
-            `${id}  ${backend}  created ${created}  ${expires ? `expires ${expires}` : "never expires"}\n`,
-          );
+      if (options.json) return sayJson(tokens);
+      for (const { id, backend, created, expires } of tokens)
+        say(`${id}  ${backend}  created ${created}  ${expires ? `expires ${expires}` : "never expires"}`);
     });
-  token
-    .command("revoke <id>")
-    .summary("revoke a token and cut its wormholes")
-    .description("Revokes a token. Edges that share the storage cut its wormholes within a second.")
-    .option("-c, --config <file>", CONFIG)
-    .option("--storage <folder>", STORAGE, storageFlag)
-    .action(async (id: string, options: PlaceOptions) => {
-      if (!(await withBook(options, (book) => book.revoke(id))))
-        throw new EdgeError("USAGE", `no token ${JSON.stringify(id)}; "skerry token list" shows them`, {
-          source: "operator",
-        });
-      process.stdout.write(`revoked ${id}\n`);
-    });
+  placeFlags(
+    token
+      .command("revoke <id>")
+      .summary("revoke a token and cut its wormholes")
+      .description("Revokes a token. Edges that share the storage cut its wormholes within a second."),
+  ).action(async (id: string, options: PlaceOptions) => {
+    if (!(await withBook(options, (book) => book.revoke(id))))
+      throw new EdgeError("USAGE", `no token ${JSON.stringify(id)}; "skerry token list" shows them`, {
+        source: "operator",
+      });
+    say(`revoked ${id}`);
+  });
 }
 
 async function withBook<T>(
@@ -95,14 +78,7 @@ async function withBook<T>(
   const place = options.storage
     ? { storage: options.storage }
     : await loadConfig(options.config, { certificates: "local" });
-  await actAsOwner(place.storage);
-  const storage = openStorage(place, { clock: systemClock, log: silentLog });
-  try {
-    await storage.check();
-    return await work(createTokenBook(storage, systemClock), storage);
-  } finally {
-    await storage.close();
-  }
+  return asOwnerOf(place, (storage) => work(createTokenBook(storage, systemClock), storage));
 }
 
 async function create(backend: string, options: CreateOptions): ReturnType<TokenBook["create"]> {
