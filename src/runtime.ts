@@ -52,6 +52,12 @@ export function boundReading(socket: PausableSocket): void {
 export const offersOwnSessions: boolean = runtimeName !== "deno";
 
 /**
+ * Whether a request on a kept connection of `node:http` that the server closes without an answer is sent again by the
+ * runtime, unseen, whatever its method. Deno 2.9.6 does; what must not be done twice takes a new connection there.
+ */
+export const repeatsRequests: boolean = runtimeName === "deno";
+
+/**
  * What `node:dns` says where a name has no such records. Bun 1.4.5 says ENOTFOUND for ENODATA; Deno 2.9.6 too, and also
  * where the server failed or refused (denoland/deno#36561).
  */

@@ -80,6 +80,8 @@ export interface ConnectOptions {
 /** Five, as acme-client has it, would fail one order in ten where half of all nonces are refused. */
 const BAD_NONCE_RETRIES = 12;
 const MAX_NONCES = 64;
+/** Payloads of what may be asked twice: what only reads, and `{}`, by which a challenge may be retried (RFC 8555 §6.3, §8.2). */
+const REPEATABLE: ReadonlySet<string | undefined> = new Set(["", "e30"]);
 /** A nonce that is refused costs the round trip that it was to spare. */
 const NONCE_LIFE_MS = 10 * 60_000;
 /** How long a CA may go on with what its directory said. */
@@ -125,6 +127,7 @@ export function connect(options: ConnectOptions): Connection {
       headers: { ...headers, "content-type": "application/jose+json" },
     };
     if (data !== undefined) request.data = data;
+    if (method === "post") request.once = !REPEATABLE.has((data as { payload?: string }).payload);
     let response: AcmeResponse;
     try {
       response = await transport(request, signal);

@@ -3,6 +3,7 @@ import http from "node:http";
 import https from "node:https";
 import type { Clock } from "../clock.ts";
 import { EdgeError, messageOf } from "../errors.ts";
+import { repeatsRequests } from "../runtime.ts";
 import { type AcmeProblem, parseProblem } from "./problem.ts";
 
 export interface AcmeRequest {
@@ -11,6 +12,8 @@ export interface AcmeRequest {
   headers?: Record<string, string>;
   /** Sent as JSON. */
   data?: unknown;
+  /** Changes something at the CA, and must not do so twice. Signed with a nonce, which a CA takes once (RFC 8555 §6.5). */
+  once?: boolean;
 }
 
 /** In the shape that acme-client expects of axios. */
@@ -40,7 +43,10 @@ const IDLE_MS = 15_000;
 const MAX_IDLE = 32;
 const USER_AGENT = "skerry (acme-client)";
 
-/** Rejects with ACME_UNREACHABLE, ACME_TIMEOUT or ACME_PROBLEM; badNonce is left to the client, which knows what to do. */
+/**
+ * Rejects with ACME_UNREACHABLE, ACME_TIMEOUT or ACME_PROBLEM; badNonce is left to the client, which knows what to do, unless
+ * it tells that the CA had the request before.
+ */
 export function createTransport(options: TransportOptions): Transport {
   const { clock, trustedCa, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
   const agents = createAgents(trustedCa);
@@ -49,9 +55,10 @@ export function createTransport(options: TransportOptions): Transport {
     const deadline = new AbortController();
     const timer = clock.after(timeoutMs, () => deadline.abort());
     let response: AcmeResponse;
+    let repeated: boolean;
     try {
       signal.throwIfAborted();
-      response = await sendOnce(request, agents, AbortSignal.any([signal, deadline.signal]));
+      ({ response, repeated } = await sendOnce(request, agents, AbortSignal.any([signal, deadline.signal])));
     } catch (cause) {
       if (signal.aborted) throw signal.reason;
       if (deadline.signal.aborted) {
@@ -71,6 +78,7 @@ export function createTransport(options: TransportOptions): Transport {
     if (response.status >= 400) {
       const problem = parseProblem(response, clock.wall());
       if (problem.type !== "badNonce") throw problemError(origin, problem);
+      if (repeated && request.once) throw unanswered(origin, request);
     }
     return response;
   };
@@ -91,6 +99,15 @@ function problemError(origin: string, problem: AcmeProblem): EdgeError {
     source: "ca",
     cause: problem,
   });
+}
+
+/**
+ * The nonce was good when it was sent first, so the CA has used it up and may have done what was asked: another signature
+ * with another nonce might make a second order.
+ */
+function unanswered(origin: string, { url }: AcmeRequest): EdgeError {
+  const what = `${origin} closed the connection without an answer to ${url}, and knows the request when it comes again`;
+  return new EdgeError("ACME_UNREACHABLE", `${what}: what it made of it is unknown`, { source: "ca" });
 }
 
 interface Agents {
@@ -116,16 +133,24 @@ function createAgents(trustedCa: string | undefined): Agents {
   };
 }
 
-/** The CA closed a kept connection before it said a word; it cannot have meant the request. */
+/** The CA closed a kept connection before it said a word. */
 class Stale extends Error {}
 
-/** On a kept connection where there is one; once more, on a new one, where the CA had given that up. */
-async function sendOnce(request: AcmeRequest, agents: Agents, signal: AbortSignal): Promise<AcmeResponse> {
+/**
+ * On a kept connection where there is one. Where the CA had given that up it is sent once more, on a new one: byte for byte
+ * the same, so that the nonce keeps a CA that did take it from taking it again.
+ */
+async function sendOnce(
+  request: AcmeRequest,
+  agents: Agents,
+  signal: AbortSignal,
+): Promise<{ response: AcmeResponse; repeated: boolean }> {
+  const first = request.once && repeatsRequests ? agents.fresh : agents.kept;
   try {
-    return await send(request, agents.kept, signal);
+    return { response: await send(request, first, signal), repeated: false };
   } catch (thrown) {
     if (!(thrown instanceof Stale) || signal.aborted) throw thrown;
-    return await send(request, agents.fresh, signal);
+    return { response: await send(request, agents.fresh, signal), repeated: true };
   }
 }
 
@@ -177,7 +202,6 @@ function send(request: AcmeRequest, { secure, plain }: Pair, signal: AbortSignal
     };
     const abort = (): void => stop(signal.reason);
     outgoing.on("error", (thrown) =>
-      // Deno 2.9 tries again by itself.
       stop(outgoing.reusedSocket && !answering ? new Stale(thrown.message, { cause: thrown }) : thrown),
     );
     signal.addEventListener("abort", abort, { once: true });

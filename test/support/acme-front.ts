@@ -66,6 +66,8 @@ export interface AcmeFront {
   renewalRetryAfter: number;
   /** Added to the `Date` of every answer. */
   skewMs: number;
+  /** Whether connections are kept for further requests. @default false */
+  keepAlive: boolean;
   /** Orders that were made, by host. */
   orders(host?: string): FrontRequest[];
   /** Takes all rules away. */
@@ -134,7 +136,7 @@ export async function startAcmeFront(pebble: Pebble): Promise<AcmeFront> {
       if (reply === "cut") return void incoming.socket.destroy();
       const { "content-length": _, "transfer-encoding": __, connection: ___, ...headers } = reply.headers;
       headers.date = new Date(Date.now() + front.skewMs).toUTCString();
-      outgoing.writeHead(reply.status, { ...headers, connection: "close" });
+      outgoing.writeHead(reply.status, { ...headers, connection: front.keepAlive ? "keep-alive" : "close" });
       outgoing.end(request.method === "HEAD" ? undefined : reply.body);
     } catch {
       // Pebble is away: so is the front.
@@ -185,6 +187,7 @@ export async function startAcmeFront(pebble: Pebble): Promise<AcmeFront> {
     renewal: undefined,
     renewalRetryAfter: 3600,
     skewMs: 0,
+    keepAlive: false,
     orders: (host) => made.filter((each) => host === undefined || hostsOf(each).includes(host)),
     reset() {
       rules.clear();
@@ -194,6 +197,7 @@ export async function startAcmeFront(pebble: Pebble): Promise<AcmeFront> {
       front.renewal = undefined;
       front.renewalRetryAfter = 3600;
       front.skewMs = 0;
+      front.keepAlive = false;
     },
     async close() {
       server.closeAllConnections();

@@ -123,4 +123,28 @@ async function calls(
 await calls("one connection for several calls", "never");
 await calls("a connection closed after each answer", "after an answer");
 await calls("a kept connection closed without an answer", "on the second request");
+
+/** A CA that takes each nonce once, and dies once after it took a request: what it did, and what its client was told. */
+async function dying(name: string, atRequest: number): Promise<void> {
+  const taken: string[] = [];
+  let requests = 0;
+  const at = await http(async (request, response) => {
+    let body = "";
+    for await (const chunk of request) body += String(chunk);
+    const known = taken.includes(body);
+    if (!known) taken.push(body);
+    if (++requests === atRequest) return void request.socket.destroy();
+    const problem = JSON.stringify({ type: "urn:ietf:params:acme:error:badNonce", detail: "again" });
+    response.writeHead(known ? 400 : 200, { "content-type": "application/json" }).end(known ? problem : "{}");
+  });
+  const transport = createTransport({ clock: systemClock, trustedCa: undefined, timeoutMs: 2000 });
+  const told: (number | string)[] = [];
+  for (const nonce of ["a", "b", "c"]) {
+    const signal = new AbortController().signal;
+    const call = transport({ url: at, method: "POST", data: { nonce }, once: true }, signal);
+    told.push(await call.then(({ status }) => status).catch((thrown: { code: string }) => thrown.code));
+  }
+  console.log(JSON.stringify({ name, told, taken }));
+}
+await dying("a CA that dies after it took what must not be done twice", 2);
 process.exit(0);

@@ -32,6 +32,11 @@ const EXPECTED = [
     statuses: [200, 200, 200],
     requests: 4,
   },
+  {
+    name: "a CA that dies after it took what must not be done twice",
+    told: [200, "ACME_UNREACHABLE", 200],
+    taken: ["a", "b", "c"].map((nonce) => JSON.stringify({ nonce })),
+  },
 ];
 
 let pebble: Pebble;

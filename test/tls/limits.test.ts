@@ -194,4 +194,30 @@ describe("a manager that is refused", () => {
     await edge.event("certificate.obtained", 2);
     expect(edge.events.some((each) => each.event === "certificate.failed")).toBe(false);
   });
+
+  test("counts an order whose answer was lost, and sends no second one unseen", async () => {
+    lab.front.keepAlive = true;
+    let lost = 0;
+    lab.front.on("newOrder", async (_, forward) => {
+      const reply = await forward();
+      if (reply.status >= 300 || lost > 0) return reply;
+      // The CA has made the order, and dies.
+      lost++;
+      return "cut";
+    });
+    const limits = { account: { most: 2, periodMs: HOUR } };
+    const edge = lab.edge({ hosts: ["a.example.com"], limits });
+    await edge.manager.start();
+    expect(await edge.event("certificate.failed")).toMatchObject({ reason: "ACME_UNREACHABLE", failures: 1 });
+    expect(lab.front.orders().length).toBe(1);
+    edge.clock.jump(6000);
+    await edge.event("certificate.obtained");
+    expect(lab.front.orders().length).toBe(2);
+    await edge.manager.setHosts(["a.example.com", "b.example.com"]);
+    expect(await edge.event("certificate.limited")).toMatchObject({
+      host: "b.example.com",
+      scope: "account",
+    });
+    expect(lab.front.orders().length).toBe(2);
+  });
 });
