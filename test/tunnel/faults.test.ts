@@ -7,12 +7,14 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Aftermath, BLOWS, childOf, strikeAll } from "./faults.ts";
 import { ask, HOST, joined, PAIRS, type World, world, wormhole } from "./processes.ts";
 
-function hold({ blows, failures, requests, slowestMs }: Aftermath): void {
+function hold({ blows, failures, cut, requests, slowestMs }: Aftermath): void {
   for (const { what, outMs, goneMs } of blows)
     console.log(
       `${what}: out of rotation after ${outMs} ms, given up after ${goneMs} ms, ${requests} requests, slowest ${Math.round(slowestMs)} ms`,
     );
   expect(failures).toEqual([]);
+  // Each blow may hit one in the middle.
+  expect(cut.length, cut.join("\n")).toBeLessThanOrEqual(blows.length);
   expect(requests).toBeGreaterThan(20);
   for (const { what, outMs, goneMs, mostOutMs, mostGoneMs } of blows) {
     expect(outMs, what).toBeLessThan(mostOutMs);

@@ -71,12 +71,13 @@ describe.skipIf(missing !== undefined)(`a pulled cable${missing ? ` (skipped: ${
         const up = performance.now();
         await eventually("it is back", () => joins() >= before.joins + 2);
         const backMs = performance.now() - up;
-        const { failures, requests, slowestMs } = await stop();
+        const { failures, cut, requests, slowestMs } = await stop();
         await eventually("it serves again", async () => (await ask(at)).body === "far");
         console.log(
           `${edgeRuntime} ← ${runtime}, ${end} end: out of rotation after ${outMs} ms, given up after ${goneMs} ms, by the agent after ${lostMs} ms, back after ${Math.round(backMs)} ms, ${requests} requests, slowest ${Math.round(slowestMs)} ms`,
         );
         expect(failures).toEqual([]);
+        expect(cut.length, cut.join("\n")).toBeLessThanOrEqual(1);
         expect(outMs).toBeLessThan(MOST_OUT_MS);
         expect(goneMs).toBeLessThan(MOST_GONE_MS);
         expect(lostMs).toBeLessThan(MOST_GONE_MS);

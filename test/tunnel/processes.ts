@@ -114,6 +114,8 @@ export function ask(
     body?: Uint8Array;
     headers?: Record<string, string>;
     agent?: https.Agent;
+    /** Runs when the head of the answer is there. */
+    answered?: () => void;
     /** Runs with the first bytes of the body. */
     begun?: () => void;
   } = {},
@@ -127,6 +129,7 @@ export function ask(
     request.setTimeout(20_000, () => request.destroy(new Error(`${path}: no answer in time`)));
     request.on("error", reject);
     request.on("response", (response) => {
+      extra.answered?.();
       if (extra.begun) response.once("data", extra.begun);
       collectAnswer(response).then(resolve, reject);
     });
