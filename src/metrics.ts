@@ -48,11 +48,7 @@ export function createMetrics(): Metrics {
         help,
         labelNames,
         registers: [registry],
-        ...(collect && {
-          collect() {
-            collect(this);
-          },
-        }),
+        ...collecting(collect),
       }),
     gauge: (name, help, labelNames = [], collect) =>
       known(name) ??
@@ -61,11 +57,7 @@ export function createMetrics(): Metrics {
         help,
         labelNames,
         registers: [registry],
-        ...(collect && {
-          collect() {
-            collect(this);
-          },
-        }),
+        ...collecting(collect),
       }),
     histogram(name, help, labelNames, buckets) {
       const made = known<Spread>(name) ?? new Spread(name, help, labelNames, buckets);
@@ -74,6 +66,16 @@ export function createMetrics(): Metrics {
     },
     expose: () => registry.metrics(),
     contentType: registry.contentType,
+  };
+}
+
+/** As prom-client asks for it: a function whose `this` is the metric. */
+function collecting<M>(collect: ((metric: M) => void) | undefined): { collect?: (this: M) => void } {
+  if (!collect) return {};
+  return {
+    collect() {
+      collect(this);
+    },
   };
 }
 

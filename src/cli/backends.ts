@@ -1,5 +1,6 @@
 /** `skerry backends …`: servers that all edges send requests to from one moment to the next. */
 import { type Command, InvalidArgumentError } from "commander";
+import { weightProblem } from "../config/dynamic.ts";
 import { backendRows } from "../config/merge.ts";
 import { changeFleet, readServed } from "./dynamic.ts";
 import { type PlaceOptions, placeFlags } from "./flags.ts";
@@ -79,6 +80,7 @@ export function addBackends(program: Command): void {
 
 function weight(text: string): number {
   const number = Number(text);
-  if (Number.isSafeInteger(number) && number > 0) return number;
-  throw new InvalidArgumentError("must be a whole number from 1 to 1000.");
+  const problem = weightProblem(number);
+  if (problem !== undefined) throw new InvalidArgumentError(`${problem}.`);
+  return number;
 }

@@ -4,7 +4,6 @@ import { systemClock } from "../clock.ts";
 import type { ListenAddress, ResolvedConfig } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatAddress, parseAddress } from "../config/parse.ts";
-import { storageKind } from "../edge/presence.ts";
 import { EdgeError } from "../errors.ts";
 import { type Peer, readDirectory } from "../fleet/directory.ts";
 import {
@@ -15,9 +14,9 @@ import {
   type EdgeView,
   edgeViews,
   type FleetFacts,
+  fleetFacts,
 } from "../fleet/view.ts";
 import { createLog } from "../log.ts";
-import type { Storage } from "../storage/storage.ts";
 import { runningEdge } from "./certs-edge.ts";
 import { configFlag } from "./flags.ts";
 import { say, sayJson } from "./say.ts";
@@ -92,15 +91,10 @@ export async function readFleet(
     config,
     async (storage) => {
       const peers = await readDirectory({ storage, clock: systemClock, log });
-      return { storage: storageKind(config.storage), away: awayOf(storage), answeredBy: null, peers };
+      return { ...fleetFacts(config.storage, storage, null), peers };
     },
     { log },
   );
-}
-
-function awayOf(storage: Storage): FleetFacts["away"] {
-  const away = storage.away?.();
-  return away ? { since: new Date(away.since).toISOString(), reason: away.reason } : null;
 }
 
 const clockTime = (iso: string): string => `${iso.slice(0, 19).replace("T", " ")} UTC`;

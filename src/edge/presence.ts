@@ -12,6 +12,7 @@ import {
   type EdgesView,
   edgeViews,
   type FleetFacts,
+  fleetFacts,
   type LiveView,
   liveView,
 } from "../fleet/view.ts";
@@ -70,11 +71,6 @@ const MOST_PROBLEMS = 5;
 function generationOf(bundle: Bundle | undefined): number {
   if (!bundle) return 0;
   return bundle.issuer === "file" ? -1 : bundle.generation;
-}
-
-export function storageKind(storage: string): FleetFacts["storage"] {
-  if (storage === "memory:") return "memory";
-  return storage.startsWith("file:") ? "folder" : "nats";
 }
 
 export function createPresence(options: PresenceOptions): Presence {
@@ -151,14 +147,7 @@ export function createPresence(options: PresenceOptions): Presence {
       a.id < b.id ? -1 : 1,
     );
   };
-  const fleetFacts = (): FleetFacts => {
-    const away = storage.away?.();
-    return {
-      storage: storageKind(config.storage),
-      away: away ? { since: new Date(away.since).toISOString(), reason: away.reason } : null,
-      answeredBy: id,
-    };
-  };
+  const around = (): FleetFacts => fleetFacts(config.storage, storage, id);
 
   metrics.gauge(
     "skerry_fleet_edges",
@@ -173,8 +162,8 @@ export function createPresence(options: PresenceOptions): Presence {
 
   return {
     addresses: list,
-    edges: () => ({ ...fleetFacts(), edges: edgeViews(all(), id) }),
-    agents: async () => ({ ...fleetFacts(), ...(await agentViews(all())) }),
+    edges: () => ({ ...around(), edges: edgeViews(all(), id) }),
+    agents: async () => ({ ...around(), ...(await agentViews(all())) }),
     live: (host, newest) => liveView(all(), host, newest),
     start() {
       if (started) return;

@@ -1,4 +1,5 @@
 /** The fleet as operators see it, from any edge: which edges there are, who holds which container, who serves what. */
+import type { Storage } from "../storage/storage.ts";
 import type { AgentRow, Card } from "./card.ts";
 import type { Peer } from "./directory.ts";
 import { generationOf } from "./served.ts";
@@ -31,6 +32,20 @@ export interface FleetFacts {
   readonly away: { readonly since: string; readonly reason: string } | null;
   /** Of the edge that answers; null: no edge was asked, storage was read. */
   readonly answeredBy: string | null;
+}
+
+/** @param place the config's `storage` */
+export function fleetFacts(
+  place: string,
+  storage: Pick<Storage, "away">,
+  answeredBy: string | null,
+): FleetFacts {
+  const away = storage.away?.();
+  return {
+    storage: place === "memory:" ? "memory" : place.startsWith("file:") ? "folder" : "nats",
+    away: away ? { since: iso(away.since), reason: away.reason } : null,
+    answeredBy,
+  };
 }
 
 export interface EdgesView extends FleetFacts {

@@ -6,8 +6,7 @@ import type { ResponseHead } from "../exchange/exchange.ts";
 import type { HeaderList } from "../exchange/headers.ts";
 import { type Placed, Roster } from "../exchange/roster.ts";
 import type { ByteStream } from "../exchange/stream.ts";
-
-const REPEATABLE: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "PUT"]);
+import { isIdempotent } from "../upstream/retry.ts";
 
 export class Unanswered implements Transport {
   readonly sendsExtra: boolean;
@@ -21,7 +20,7 @@ export class Unanswered implements Transport {
 
   dispatch(request: UpstreamRequest, handler: ResponseHandler): (error?: EdgeError) => void {
     // A body may be half gone by then, and an upgrade has no repeat.
-    if (request.body !== undefined || request.protocol !== undefined || !REPEATABLE.has(request.method))
+    if (request.body !== undefined || request.protocol !== undefined || !isIdempotent(request.method))
       return this.#transport.dispatch(request, handler);
     const asked = new Asked(handler, this.#asked);
     this.#asked.add(asked);
