@@ -9,11 +9,11 @@ import {
   BEAT_MS,
   type Card,
   cardKey,
+  deleteEdge,
   encodeAgents,
   encodeCard,
   encodePart,
   MOST_AGENTS,
-  PARTS,
   type Part,
   partKey,
   STALE_MS,
@@ -176,9 +176,7 @@ export function createAnnouncer(options: AnnouncerOptions): Announcer {
       await working;
       if (!beat || storage.away?.()) return;
       try {
-        // The card last: by it others know that there is something to sweep.
-        for (const part of PARTS) if (numbers[part] > 0) await storage.delete(partKey(id, part));
-        await storage.delete(cardKey(id));
+        await deleteEdge(storage, id);
       } catch (thrown) {
         // It ages out.
         log.warn("fleet.presence_left", { message: messageOf(thrown) });

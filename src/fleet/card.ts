@@ -4,6 +4,7 @@
  */
 import { promisify } from "node:util";
 import { gunzip, gzip } from "node:zlib";
+import type { Storage } from "../storage/storage.ts";
 
 /** How often an edge says that it is there. */
 export const BEAT_MS = 10_000;
@@ -83,6 +84,13 @@ export interface ChangedPart {
 
 export const cardKey = (id: string): string => `${EDGES}${id}.card`;
 export const partKey = (id: string, part: Part): string => `${EDGES}${id}.${part}`;
+
+/** Takes back all that an edge said of itself. */
+export async function deleteEdge(storage: Pick<Storage, "delete">, id: string): Promise<void> {
+  // The card last: by it others know that there is something to sweep.
+  for (const part of PARTS) await storage.delete(partKey(id, part));
+  await storage.delete(cardKey(id));
+}
 
 /** The edge whose card a key is. */
 export function idOfCard(key: string): string | undefined {

@@ -16,6 +16,7 @@ import {
   decodeCard,
   decodeChanged,
   decodeServed,
+  deleteEdge,
   EDGES,
   FORGET_MS,
   idOfCard,
@@ -162,11 +163,6 @@ export function createDirectory(options: DirectoryOptions): Directory {
   const isQuiet = (edge: Known | undefined): boolean =>
     !edge || (!edge.gone && clock.now() - edge.heardAt > BEAT_MS * 1.5);
 
-  const sweep = async (id: string): Promise<void> => {
-    // The card last: by it others know that there is something to sweep.
-    for (const key of [...PARTS.map((part) => partKey(id, part)), cardKey(id)]) await storage.delete(key);
-    known.delete(id);
-  };
   const age = async (): Promise<void> => {
     const now = clock.now();
     for (const [id, edge] of [...known]) {
@@ -175,7 +171,8 @@ export function createDirectory(options: DirectoryOptions): Directory {
       if (known.get(id) !== edge) continue;
       const silence = now - edge.heardAt;
       if (silence > FORGET_MS && !options.once) {
-        await sweep(id);
+        await deleteEdge(storage, id);
+        known.delete(id);
         options.onChange();
       } else if (silence > STALE_MS && !edge.gone) {
         edge.gone = true;

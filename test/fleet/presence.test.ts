@@ -75,6 +75,24 @@ describe("edges that share storage", () => {
     expect(members[0]!.events).not.toContain("fleet.edge_gone");
   });
 
+  test("one that stops leaves nothing of what it wrote before storage failed", async () => {
+    const { members, clock, storage } = await fleet(2);
+    members[1]!.agents.push(agentRow("a1"));
+    members[1]!.nudge();
+    await clock.advance(1000);
+    storage.fails = true;
+    await clock.advance(BEAT_MS + 1000);
+    // What it holds no more it need not tell when storage is back.
+    members[1]!.agents.length = 0;
+    storage.fails = false;
+    await clock.advance(BEAT_MS + 1000);
+    expect((await storage.list("edges/")).filter((key) => key.includes("edge1"))).toContain(
+      "edges/edge1.agents",
+    );
+    await members[1]!.stop();
+    expect((await storage.list("edges/")).filter((key) => key.includes("edge1"))).toEqual([]);
+  });
+
   test("one that dies is gone half a minute after its last word, shown for ten minutes, and swept", async () => {
     const { members, clock, storage } = await fleet(2);
     await members[1]!.die();
