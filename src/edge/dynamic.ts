@@ -2,14 +2,7 @@
 import type { Clock, Timer } from "../clock.ts";
 import type { ResolvedConfig } from "../config/config.ts";
 import { type DynamicEdit, type DynamicState, NOTHING_DYNAMIC } from "../config/dynamic.ts";
-import {
-  type BackendRow,
-  backendRows,
-  createMerger,
-  type HostRow,
-  hostRows,
-  type Merged,
-} from "../config/merge.ts";
+import { createMerger, type HostRow, hostRows, type Merged } from "../config/merge.ts";
 import { EdgeError, errorFields } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -19,7 +12,6 @@ import { createDynamicBook, DYNAMIC_PREFIX, type DynamicChange } from "./dynamic
 /** What operators see and do by the admin API. */
 export interface DynamicActions {
   hosts(): readonly HostRow[];
-  backends(): readonly BackendRow[];
   /** Of the last change that this edge serves. */
   generation(): number;
   /** Resolves when this edge serves it; the others do within a second. */
@@ -155,7 +147,6 @@ export async function openDynamic(first: ResolvedConfig, parts: DynamicParts): P
     config: () => merged.config,
     actions: {
       hosts: () => hostRows(merged.config, served, merged.notes),
-      backends: () => backendRows(merged.config, served, merged.notes),
       generation: () => served.generation,
       async edit(edit) {
         if (closed) throw shuttingDown();

@@ -13,7 +13,6 @@ import { failExchange } from "../../src/proxy/problem.ts";
 const edits: DynamicEdit[] = [];
 const dynamic: DynamicActions = {
   hosts: () => [],
-  backends: () => [],
   generation: () => 0,
   edit: async (edit) => {
     edits.push(edit);
