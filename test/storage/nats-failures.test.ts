@@ -4,7 +4,7 @@ import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Kvm } from "@nats-io/kv";
-import { connect } from "@nats-io/transport-node";
+import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/clock.ts";
 import { EdgeError } from "../../src/errors.ts";
@@ -368,15 +368,18 @@ describe("a start is refused", () => {
 });
 
 describe("a lock", () => {
-  test("whose owner died is had by the next one when it has expired, and not before", async () => {
-    const connection = await connect({ servers: [...nats.servers] });
-    const bucket = await openBucket(connection, {
+  const newBucket = (connection: NatsConnection, maxAgeMs: number): ReturnType<typeof openBucket> =>
+    openBucket(connection, {
       name: `b${randomBytes(8).toString("hex")}`,
       replicas: 1,
-      maxAgeMs: 1000,
+      maxAgeMs,
       make: true,
       clock: systemClock,
     });
+
+  test("whose owner died is had by the next one when it has expired, and not before", async () => {
+    const connection = await connect({ servers: [...nats.servers] });
+    const bucket = await newBucket(connection, 1000);
     const parts = { bucket: async () => bucket, random: () => 0.5, log: silentLog, owner: "test" };
     const never = new AbortController().signal;
     // Its clock stands still, so it renews nothing.
@@ -391,13 +394,7 @@ describe("a lock", () => {
   test("that cannot be renewed is lost before it may be another's", async () => {
     const clock = manualClock();
     const connection = await connect({ servers: [...nats.servers] });
-    const bucket = await openBucket(connection, {
-      name: `b${randomBytes(8).toString("hex")}`,
-      replicas: 1,
-      maxAgeMs: LOCK_MS,
-      make: true,
-      clock: systemClock,
-    });
+    const bucket = await newBucket(connection, LOCK_MS);
     let gone = false;
     const parts = {
       bucket: async () => {
@@ -432,13 +429,7 @@ describe("a lock", () => {
   test("that somebody else has by now is lost at the next renewal, and is not given back for them", async () => {
     const clock = manualClock();
     const connection = await connect({ servers: [...nats.servers] });
-    const bucket = await openBucket(connection, {
-      name: `b${randomBytes(8).toString("hex")}`,
-      replicas: 1,
-      maxAgeMs: LOCK_MS,
-      make: true,
-      clock: systemClock,
-    });
+    const bucket = await newBucket(connection, LOCK_MS);
     const parts = { bucket: async () => bucket, clock, random: () => 0.5, log: silentLog, owner: "test" };
     const never = new AbortController().signal;
     const lock = await acquireNatsLock("a", parts, never);

@@ -5,7 +5,7 @@ import { BUSY_FROM, locationShares, OVERPROVISIONING } from "../../src/upstream/
 import { createPool, DEFAULT_BALANCING, type Pool } from "../../src/upstream/pool.ts";
 import type { Lease, Server } from "../../src/upstream/server.ts";
 import type { PickSink } from "../../src/upstream/sink.ts";
-import { type ManualClock, manualClock, noTransport, seeded } from "./support.ts";
+import { asking, type ManualClock, manualClock, noTransport, seeded } from "./support.ts";
 
 describe("the share of each location", () => {
   test.each([
@@ -90,18 +90,10 @@ beforeEach(() => {
 
 const add = (id: string, location?: string, weight = 1): Server =>
   pool.add({ id, transport: noTransport, weight, ...(location !== undefined && { location }) });
-const on = (server: Server): Lease => pool.lease(pool.members().filter((member) => member !== server))!;
-function fail(server: Server, times = 3): void {
-  for (let i = 0; i < times; i++) on(server).settle("unreachable");
-}
-function serve(server: Server, tookMs: number, times = 3): void {
-  for (let i = 0; i < times; i++) {
-    const lease = on(server);
-    clock.advance(tookMs);
-    lease.answered();
-    lease.settle("ok");
-  }
-}
+const { on, serve, fail } = asking(
+  () => pool,
+  () => clock,
+);
 /** The share of each location among requests that come one after the other. */
 function shares(requests = 2000, tookMs = 0): Record<string, number> {
   const seen: Record<string, number> = {};
@@ -155,7 +147,7 @@ describe("locations", () => {
     const servers = Array.from({ length: all }, (_, i) => add(`l${i}`, "yvr"));
     add("f0", "fra");
     add("f1", "fra");
-    for (const server of servers.slice(0, ill)) fail(server);
+    for (const server of servers.slice(0, ill)) fail(server, 3);
     const seen = shares(4000);
     expect(seen.yvr ?? 0).toBeCloseTo(local, 1);
     expect(seen.fra ?? 0).toBeCloseTo(1 - local, 1);
@@ -165,7 +157,7 @@ describe("locations", () => {
   test("traffic is back when the local server is", () => {
     const here = add("here", "yvr");
     add("far", "fra");
-    fail(here);
+    fail(here, 3);
     expect(here.state).toBe("ejected");
     expect(shares(100)).toEqual({ fra: expect.closeTo(1, 6) });
     clock.advance(1000);
@@ -189,7 +181,7 @@ describe("locations", () => {
     add("big", "yvr", 3);
     const small = add("small", "yvr", 1);
     add("far", "fra");
-    fail(small);
+    fail(small, 3);
     expect(shares(500)).toEqual({ yvr: expect.closeTo(1, 6) });
   });
 
@@ -236,9 +228,9 @@ describe("locations", () => {
     const far = add("far", "syd");
     serve(far, 150);
     serve(near, 20);
-    fail(here);
+    fail(here, 3);
     expect(shares(500)).toEqual({ sea: expect.closeTo(1, 6) });
-    fail(near);
+    fail(near, 3);
     expect(shares(500, 1)).toEqual({ syd: expect.closeTo(1, 6) });
   });
 
@@ -247,7 +239,7 @@ describe("locations", () => {
     const near = add("near", "sea");
     const far = add("far", "syd");
     serve(near, 20);
-    fail(here);
+    fail(here, 3);
     // Unknown: the next ones go there, and what they take decides.
     for (let i = 0; i < 3; i++) {
       const lease = pool.lease()!;
@@ -269,7 +261,7 @@ describe("locations", () => {
     const near = add("near", "sea");
     const silent = add("silent", "syd");
     serve(near, 20);
-    fail(here);
+    fail(here, 3);
     for (let i = 0; i < 100; i++) pool.lease();
     expect(silent.inFlight).toBe(BUSY_FROM);
     expect(near.inFlight).toBe(100 - BUSY_FROM);

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { IDLE_TIE_MS } from "../../src/upstream/p2c.ts";
 import { createPool, type Pool } from "../../src/upstream/pool.ts";
 import type { Lease, Server } from "../../src/upstream/server.ts";
-import { type ManualClock, manualClock, noTransport, seeded } from "./support.ts";
+import { asking, type ManualClock, manualClock, noTransport, seeded, shareOf } from "./support.ts";
 
 let clock: ManualClock;
 let pool: Pool;
@@ -12,25 +12,11 @@ beforeEach(() => {
 });
 
 const add = (id: string): Server => pool.add({ id, transport: noTransport });
-const on = (server: Server): Lease => pool.lease(pool.members().filter((member) => member !== server))!;
-function serve(server: Server, tookMs: number, times = 3): void {
-  for (let i = 0; i < times; i++) {
-    const lease = on(server);
-    clock.advance(tookMs);
-    lease.answered();
-    lease.settle("ok");
-  }
-}
-/** The share of `id` among requests that come one after the other. */
-function share(id: string, requests = 1000): number {
-  let count = 0;
-  for (let i = 0; i < requests; i++) {
-    const lease = pool.lease()!;
-    if (lease.server.id === id) count++;
-    lease.settle("abandoned");
-  }
-  return count / requests;
-}
+const { on, serve } = asking(
+  () => pool,
+  () => clock,
+);
+const share = (id: string, requests = 1000): number => shareOf(pool, id, requests);
 
 describe("idle servers", () => {
   test("tie while their latencies differ by less than 50 ms, so that one hiccup hides no server", () => {

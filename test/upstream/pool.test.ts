@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { mayEject, type Outcome } from "../../src/upstream/ejection.ts";
 import { createPool, type Pool } from "../../src/upstream/pool.ts";
 import type { Lease, Server } from "../../src/upstream/server.ts";
-import { type ManualClock, manualClock, noTransport, seeded } from "./support.ts";
+import { asking, type ManualClock, manualClock, noTransport, seeded } from "./support.ts";
 
 let clock: ManualClock;
 let pool: Pool;
@@ -13,21 +13,10 @@ beforeEach(() => {
 });
 
 const add = (id: string, weight = 1): Server => pool.add({ id, weight, transport: noTransport });
-function on(server: Server): Lease {
-  const others = pool.members().filter((member) => member !== server);
-  return pool.lease(others)!;
-}
-function fail(server: Server, times: number, outcome: Outcome = "unreachable"): void {
-  for (let i = 0; i < times; i++) on(server).settle(outcome);
-}
-function serve(server: Server, tookMs: number, times = 3): void {
-  for (let i = 0; i < times; i++) {
-    const lease = on(server);
-    clock.advance(tookMs);
-    lease.answered();
-    lease.settle("ok");
-  }
-}
+const { on, serve, fail } = asking(
+  () => pool,
+  () => clock,
+);
 function shares(requests: number, ids: readonly string[]): Record<string, number> {
   const counts: Record<string, number> = Object.fromEntries(ids.map((id) => [id, 0]));
   for (let i = 0; i < requests; i++) {

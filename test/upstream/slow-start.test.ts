@@ -2,17 +2,9 @@ import { describe, expect, test } from "vitest";
 import type { BalanceConfig } from "../../src/config/balancing.ts";
 import { createPool, DEFAULT_BALANCING, type Pool } from "../../src/upstream/pool.ts";
 import { warmth } from "../../src/upstream/slow-start.ts";
-import { type ManualClock, manualClock, noTransport, seeded } from "./support.ts";
+import { type ManualClock, manualClock, noTransport, seeded, shareOf } from "./support.ts";
 
-function share(pool: Pool, id: string, requests = 4000): number {
-  let count = 0;
-  for (let i = 0; i < requests; i++) {
-    const lease = pool.lease()!;
-    if (lease.server.id === id) count++;
-    lease.settle("abandoned");
-  }
-  return count / requests;
-}
+const share = (pool: Pool, id: string): number => shareOf(pool, id, 4000);
 
 test("the weight rises from a tenth to the whole", () => {
   expect(warmth(0, 1000)).toBe(0.1);

@@ -1,5 +1,8 @@
 import type { Clock, Random, Timer } from "../../src/clock.ts";
 import type { Transport } from "../../src/exchange/dispatch.ts";
+import type { Outcome } from "../../src/upstream/ejection.ts";
+import type { Pool } from "../../src/upstream/pool.ts";
+import type { Lease, Server } from "../../src/upstream/server.ts";
 
 export interface ManualClock extends Clock {
   advance(ms: number): void;
@@ -53,6 +56,49 @@ export const noTransport: Transport = {
   dispatch: () => () => {},
   close: () => Promise.resolve(),
 };
+
+/** Requests to one server of the pool of the moment. */
+export function asking(
+  pool: () => Pool,
+  clock: () => ManualClock,
+): {
+  on(server: Server): Lease;
+  /** Some that are answered after so long. */
+  serve(server: Server, tookMs: number, times?: number): void;
+  fail(server: Server, times: number, outcome?: Outcome): void;
+} {
+  const on = (server: Server): Lease => {
+    const others = pool()
+      .members()
+      .filter((member) => member !== server);
+    return pool().lease(others)!;
+  };
+  return {
+    on,
+    serve(server, tookMs, times = 3) {
+      for (let i = 0; i < times; i++) {
+        const lease = on(server);
+        clock().advance(tookMs);
+        lease.answered();
+        lease.settle("ok");
+      }
+    },
+    fail(server, times, outcome = "unreachable") {
+      for (let i = 0; i < times; i++) on(server).settle(outcome);
+    },
+  };
+}
+
+/** The share of `id` among requests that come one after the other. */
+export function shareOf(pool: Pool, id: string, requests: number): number {
+  let count = 0;
+  for (let i = 0; i < requests; i++) {
+    const lease = pool.lease()!;
+    if (lease.server.id === id) count++;
+    lease.settle("abandoned");
+  }
+  return count / requests;
+}
 
 /** The clock, and how many of its timers were set at once, at most. */
 export function counted(clock: ManualClock): { clock: ManualClock; most: () => number } {
