@@ -228,13 +228,14 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
   ): Promise<KeyPair> => {
     const { client } = connection;
     let order = first;
-    const poll = async (wanted: readonly string[]): Promise<void> => {
+    const poll = async (wanted: readonly string[], firstMs?: number): Promise<void> => {
       if (wanted.includes(order.status)) return;
       await pollUntil({
         what: `${host}: the order at the CA`,
         clock,
         signal,
         timeoutMs: pollTimeoutMs,
+        firstMs,
         forgive: isTransient,
         look: async () => {
           if (order.status === "invalid") throw orderFailed(host, order);
@@ -248,7 +249,7 @@ export function createAcmeIssuer(options: AcmeIssuerOptions): Issuer {
     order = await client.getOrder(order);
     await poll(["ready", "processing", "valid"]);
     if (order.status === "ready") order = await client.finalizeOrder(order, certificateRequest(host, key));
-    await poll(["valid"]);
+    await poll(["valid"], connection.retryAfter(order.finalize));
     return { key, chain: await client.getCertificate(order, config.preferredChain) };
   };
 

@@ -13,6 +13,8 @@ export interface PollOptions {
   clock: Clock;
   signal: AbortSignal;
   timeoutMs: number;
+  /** How long the other side asked to wait before the first look. @default a moment */
+  firstMs?: number | undefined;
   /** True when it is done; otherwise how long the other side asks to wait, where it does. */
   look(): Promise<true | number | undefined>;
   /** Whether to look again in spite of what `look` threw: a lost packet must not cost an order. At most five in a row. */
@@ -21,12 +23,12 @@ export interface PollOptions {
 
 const MOST_FORGIVEN = 5;
 
-/** Looks for the first time after a moment. Resolves when `look` gives true; rejects with what it throws, ACME_TIMEOUT, or the signal's reason. */
+/** Resolves when `look` gives true; rejects with what it throws, ACME_TIMEOUT, or the signal's reason. */
 export async function pollUntil(options: PollOptions): Promise<void> {
-  const { what, clock, signal, timeoutMs, look, forgive } = options;
+  const { what, clock, signal, timeoutMs, firstMs = FIRST_MS, look, forgive } = options;
   let forgiven = 0;
   const end = clock.now() + timeoutMs;
-  await sleep(clock, Math.min(FIRST_MS, timeoutMs), signal);
+  await sleep(clock, Math.min(firstMs, LONGEST_RETRY_AFTER_MS, timeoutMs), signal);
   for (let wait = FIRST_MS; ; wait = Math.min(wait * GROWTH, LONGEST_MS)) {
     let seen: true | number | undefined;
     try {

@@ -81,6 +81,20 @@ describe("an order", () => {
     expect(lab.front.orders()).toEqual([]);
   });
 
+  test("is looked at when the CA says, not before, once it is finalized", async () => {
+    lab.front.on("finalize", async (_request, forward) => {
+      const reply = await forward();
+      return { ...reply, headers: { ...reply.headers, "retry-after": "1" } };
+    });
+    const { manager, event } = lab.edge({ hosts: [HOST] });
+    await manager.start();
+    await event("certificate.obtained");
+    const { requests } = lab.front;
+    const finalized = requests.findIndex(({ step }) => step === "finalize");
+    const next = requests.slice(finalized + 1).find(({ step }) => step === "order");
+    expect(next!.at - requests[finalized]!.at).toBeGreaterThanOrEqual(990);
+  });
+
   test("takes the chain that holds the preferred issuer", async () => {
     const storage = createMemoryStorage();
     let run = 0;
