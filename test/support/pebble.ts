@@ -100,14 +100,7 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
   let pebble: ChildProcess | undefined;
   const start = async (): Promise<void> => {
     output = "";
-    const defaults = {
-      PEBBLE_VA_NOSLEEP: "1",
-      PEBBLE_WFE_NONCEREJECT: "0",
-      PEBBLE_AUTHZREUSE: "0",
-      // Pebble reads an order with its lock taken twice, and stops for good where issuing locks it in between
-      // (letsencrypt/pebble#554): once in some thousand orders on two cores, as good as never on one.
-      GOMAXPROCS: "1",
-    };
+    const defaults = { PEBBLE_VA_NOSLEEP: "1", PEBBLE_WFE_NONCEREJECT: "0", PEBBLE_AUTHZREUSE: "0" };
     const args = [
       "-config",
       configPath,
