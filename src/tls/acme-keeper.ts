@@ -21,7 +21,8 @@ import {
 } from "./keeper.ts";
 import { hostKey } from "./keys.ts";
 import { type Ledger, type LedgerEntry, reasonOf } from "./ledger.ts";
-import type { Limiter } from "./limiter.ts";
+import { withLockLending } from "./lending.ts";
+import type { Limiter, Place } from "./limiter.ts";
 import { problemOf } from "./problem.ts";
 import { createRenewal } from "./renewal.ts";
 import type { RenewalOutages } from "./renewal-outages.ts";
@@ -189,10 +190,11 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
     }
   };
 
-  const order = async (by: Desk, ignoreLedger: boolean): Promise<void> => {
+  const order = async (by: Desk, ignoreLedger: boolean, place: Place): Promise<void> => {
     // Before the lock, so that every edge knows the account by the time that one of them is validated.
     await by.prepare(stop.signal);
-    await storage.withLock(
+    await withLockLending(
+      { storage, clock, place },
       hostKey("issue", host),
       async (locked) => {
         await look();
@@ -217,6 +219,7 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
         };
         const inTheWay = await by.blocked(host, bundle, wish);
         if (inTheWay) return waitFor(inTheWay);
+        await place.back(stop.signal);
         const began = clock.now();
         const placed = await orderOnRecord(by, wish, entry, AbortSignal.any([stop.signal, locked]));
         const made = bundleFrom(placed);
@@ -290,7 +293,7 @@ export function keepByAcme(host: string, parts: AcmeKeeperParts): Keeper {
       if (force) renewal.hasten();
       const before = bundle?.generation;
       // A host that shows a placeholder comes before any that is only to be renewed.
-      await limiter.run(() => order(desk, force), stop.signal, bundle === undefined);
+      await limiter.run((place) => order(desk, force, place), stop.signal, bundle === undefined);
       if (bundle && (bundle.generation !== before || held || !isDue()) && !unsaved) {
         // Who asked for one while it was on its way has it now; another order would be one too many.
         if (bundle.generation !== before) forced = false;

@@ -12,9 +12,9 @@ import { type Log, type LogFields, silentLog } from "../../src/log.ts";
 import { type NatsStorageOptions, openNatsStorage } from "../../src/storage/nats.ts";
 import { resealFleet, restoreFleet } from "../../src/storage/nats-admin.ts";
 import { openBucket } from "../../src/storage/nats-bucket.ts";
-import { acquireNatsLock, LOCK_MS } from "../../src/storage/nats-lock.ts";
+import { acquireNatsLock, type HeldNatsLock, LOCK_MS, STILL_MS } from "../../src/storage/nats-lock.ts";
 import { createSealer } from "../../src/storage/seal.ts";
-import { manualClock } from "../support/manual-clock.ts";
+import { type ManualClock, manualClock } from "../support/manual-clock.ts";
 import { type Nats, startNats } from "../support/nats.ts";
 import { freePort } from "../support/ports.ts";
 import { eventually } from "../support/processes.ts";
@@ -376,15 +376,104 @@ describe("a lock", () => {
       make: true,
       clock: systemClock,
     });
+  /** As a fleet's, on a connection of its own. */
+  const locks = async () => {
+    const connection = await connect({ servers: [...nats.servers] });
+    const bucket = await newBucket(connection, LOCK_MS);
+    const parts = { bucket: async () => bucket, random: () => 0.5, log: silentLog, owner: "test" };
+    return { connection, bucket, parts };
+  };
+  const never = new AbortController().signal;
+  /** Until the one who waits has asked, and sleeps again. */
+  const pass = async (clock: ManualClock, ms: number, over: () => boolean): Promise<void> => {
+    for (let passed = 0; passed < ms && !over(); passed += 1000) {
+      await clock.advance(1000);
+      await eventually("an answer", () => over() || clock.pending() > 0);
+    }
+  };
 
-  test("whose owner died is had by the next one when it has expired, and not before", async () => {
+  test("whose owner died is taken over when it has stood still for as long as its owner says, and not before", async () => {
+    const { connection, bucket, parts } = await locks();
+    const { log, events } = recording();
+    // Its clock stands still, so it renews nothing.
+    await acquireNatsLock("a", { ...parts, owner: "the dead one", clock: manualClock() }, never);
+    const clock = manualClock();
+    let next: HeldNatsLock | undefined;
+    const waiting = acquireNatsLock("a", { ...parts, log, clock }, never).then((lock) => {
+      next = lock;
+    });
+    await eventually("it waits", () => clock.pending() > 0);
+    await pass(clock, STILL_MS - 2000, () => next !== undefined);
+    expect(next).toBeUndefined();
+    expect(events).toEqual([]);
+    await pass(clock, 10_000, () => next !== undefined);
+    await waiting;
+    expect(events).toMatchObject([
+      { event: "storage.lock_taken_over", lock: "a", owner: "the dead one", stoodMs: expect.any(Number) },
+    ]);
+    expect((await bucket.get("a")) !== undefined).toBe(true);
+    await next?.release();
+    await connection.close();
+  });
+
+  test("whose owner lives is never taken over", async () => {
+    const { connection, parts } = await locks();
+    const [mine, theirs] = [manualClock(), manualClock()];
+    const lock = await acquireNatsLock("a", { ...parts, clock: mine }, never);
+    const stop = new AbortController();
+    let got = false;
+    const waiting = acquireNatsLock("a", { ...parts, clock: theirs }, stop.signal).then(
+      () => {
+        got = true;
+      },
+      () => {},
+    );
+    await eventually("it waits", () => theirs.pending() > 0);
+    for (let second = 0; second < 2 * LOCK_MS; second += 5000) {
+      await pass(theirs, 5000, () => got);
+      await mine.advance(5000);
+      await eventually("a renewal", () => mine.pending() > 0);
+    }
+    expect(got).toBe(false);
+    expect(lock.signal.aborted).toBe(false);
+    stop.abort(new Error("over"));
+    await waiting;
+    await lock.release();
+    await connection.close();
+  });
+
+  test("that could not be given back while NATS was away is given back when it is there", async () => {
+    const { connection, bucket, parts } = await locks();
+    let gone = false;
+    const clock = manualClock();
+    const lock = await acquireNatsLock(
+      "a",
+      {
+        ...parts,
+        clock,
+        bucket: async () => {
+          if (gone) throw new Error("away");
+          return bucket;
+        },
+      },
+      never,
+    );
+    gone = true;
+    await lock.release();
+    await clock.advance(3000);
+    expect((await bucket.get("a")) !== undefined).toBe(true);
+    gone = false;
+    await clock.advance(1000);
+    await eventually("it is free", async () => (await bucket.get("a")) === undefined);
+    await connection.close();
+  });
+
+  test("that says nothing of itself, and whose owner died, is had by the next one when it has expired, and not before", async () => {
     const connection = await connect({ servers: [...nats.servers] });
     const bucket = await newBucket(connection, 1000);
     const parts = { bucket: async () => bucket, random: () => 0.5, log: silentLog, owner: "test" };
-    const never = new AbortController().signal;
-    // Its clock stands still, so it renews nothing.
-    await acquireNatsLock("a", { ...parts, clock: manualClock() }, never);
     const began = performance.now();
+    await bucket.create("a", bytes("of an earlier version"));
     const next = await acquireNatsLock("a", { ...parts, clock: systemClock }, never);
     expect(performance.now() - began).toBeGreaterThan(900);
     await next.release();
@@ -419,7 +508,8 @@ describe("a lock", () => {
       await clock.advance(1000);
       await eventually("a try", () => lock.signal.aborted || clock.pending() > 0);
     }
-    expect(passed).toBeLessThan(LOCK_MS / 1000);
+    // Ten seconds before who waits may take it.
+    expect(passed).toBeLessThanOrEqual((STILL_MS - 10_000) / 1000);
     expect(lock.signal.reason).toMatchObject({ code: "STORAGE_LOCKED" });
     gone = false;
     await lock.release();
@@ -431,7 +521,6 @@ describe("a lock", () => {
     const connection = await connect({ servers: [...nats.servers] });
     const bucket = await newBucket(connection, LOCK_MS);
     const parts = { bucket: async () => bucket, clock, random: () => 0.5, log: silentLog, owner: "test" };
-    const never = new AbortController().signal;
     const lock = await acquireNatsLock("a", parts, never);
     // As if a minute had passed while this process stood still.
     await bucket.undo((await bucket.last("a")).revision);

@@ -54,3 +54,45 @@ test("who gives up leaves the line, and what fails makes room", async () => {
   await last;
   expect(began).toEqual(["failing", "last"]);
 });
+
+test("a place that is lent goes to the next in line, and who lent it comes back before all others", async () => {
+  const { began, work, end } = lab();
+  const limiter = createLimiter(1);
+  const lending = limiter.run(async (place) => {
+    began.push("lending");
+    place.lend();
+    place.lend();
+    await work("waiting")();
+    await place.back(never);
+    await work("back")();
+  }, never);
+  const others = ["first", "second"].map((name) => limiter.run(work(name), never, true));
+  await end("waiting");
+  expect(began).toEqual(["lending", "waiting", "first"]);
+  await end("first");
+  expect(began.at(-1)).toBe("back");
+  await end("back");
+  await end("second");
+  await Promise.all([lending, ...others]);
+  expect(began).toEqual(["lending", "waiting", "first", "back", "second"]);
+});
+
+test("who lent its place and ends leaves the others' places alone", async () => {
+  const { began, work, end } = lab();
+  const limiter = createLimiter(1);
+  const stop = new AbortController();
+  let lend = (): void => {};
+  await limiter.run(async (place) => {
+    lend = () => place.lend();
+    place.lend();
+  }, never);
+  lend();
+  const holder = limiter.run(work("holder"), never);
+  const giving = limiter.run(work("next"), stop.signal);
+  await end("nobody");
+  expect(began).toEqual(["holder"]);
+  stop.abort(new Error("gave up"));
+  await expect(giving).rejects.toThrow("gave up");
+  await end("holder");
+  await holder;
+});

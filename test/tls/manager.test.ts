@@ -12,6 +12,7 @@ import { createMemoryStorage } from "../../src/storage/memory.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { createHttpChallenge, type HttpChallenge } from "../../src/tls/challenge.ts";
 import { createAcmeIssuer } from "../../src/tls/issuer.ts";
+import { hostKey } from "../../src/tls/keys.ts";
 import { type CertificateManager, createCertificateManager } from "../../src/tls/manager.ts";
 import { createResolver, type Resolver } from "../../src/tls/resolver.ts";
 import { type JumpingClock, jumpingClock } from "../support/manual-clock.ts";
@@ -133,6 +134,25 @@ describe("a host without a certificate", () => {
     }
     expect(manager.status()).toMatchObject([{ host: "once.example.test", generation: 1 }, {}]);
     expect(pebble.issued() - before).toBe(3);
+  });
+
+  test("that a peer orders keeps nobody else waiting: as many as may be ordered at once, and one more", async () => {
+    const storage = createMemoryStorage();
+    const held = ["a", "b", "c", "d"].map((name) => `${name}.example.test`);
+    // A peer that orders them, or has died with it.
+    const peer = new AbortController();
+    const locks = held.map((host) =>
+      storage.withLock(hostKey("issue", host), async () => {
+        await once(peer.signal, "abort");
+      }),
+    );
+    const { manager, event } = edge([...held, "free.example.test"], { storage });
+    await manager.start();
+    expect(await event("certificate.obtained")).toMatchObject({ host: "free.example.test" });
+    peer.abort();
+    await Promise.all(locks);
+    for (const n of held.keys()) await event("certificate.obtained", n + 1);
+    expect(manager.status().map(({ state }) => state)).toEqual(Array.from({ length: 5 }, () => "valid"));
   });
 
   test("gets a placeholder by the end of start, and its own certificate soon after", async () => {
