@@ -2,7 +2,7 @@
  * Many hosts and many edges on one NATS server: how soon a change reaches all edges, what they hold in memory, and what goes
  * over the wire. The edges are the storage part of real ones: copy, watch and cards, without listeners.
  *
- *     node bench/fleet-scale.ts --hosts 10000 --edges 20 --changes 50
+ *     node bench/fleet-scale.ts --hosts 10000 --edges 20 --changes 50 --agents 1000
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -24,7 +24,7 @@ const EDGES = fileURLToPath(new URL("./programs/fleet-edges.ts", import.meta.url
 /** As large as a bundle: a P-256 key and a chain of two. */
 const BUNDLE_BYTES = 3500;
 const WRITERS = 32;
-const QUIET_MS = 30_000;
+const QUIET_MS = 60_000;
 const REACH_BOUND_MS = 30_000;
 
 const now = (): number => performance.timeOrigin + performance.now();
@@ -45,6 +45,7 @@ export async function benchFleet(args: string[]): Promise<void> {
       hosts: { type: "string", default: "10000" },
       edges: { type: "string", default: "20" },
       changes: { type: "string", default: "50" },
+      agents: { type: "string", default: "0" },
     },
   });
   const [hosts, edges, changes] = [values.hosts, values.edges, values.changes].map(Number) as [
@@ -91,9 +92,13 @@ export async function benchFleet(args: string[]): Promise<void> {
   const startEdges = (count: number): Edges => {
     const folder = join(root, `edges-${children.length}`);
     mkdirSync(folder);
-    const child = run(process.execPath, [EDGES, server, folder, String(count), String(hosts)], {
-      SKERRY_FLEET_KEY: key,
-    });
+    const child = run(
+      process.execPath,
+      [EDGES, server, folder, String(count), String(hosts), values.agents],
+      {
+        SKERRY_FLEET_KEY: key,
+      },
+    );
     const readyAt = new Promise<number>((resolve, reject) => {
       child.once("exit", () => reject(new Error("the edges ended")));
       createInterface({ input: child.stdout! }).on("line", (line) => {
@@ -157,7 +162,7 @@ export async function benchFleet(args: string[]): Promise<void> {
     const perEdge = (bytes: number): string =>
       `${(bytes / edges / (QUIET_MS / 1000) / 1000).toFixed(2)} KB/s`;
     console.log(
-      `while nothing changes, each edge: writes ${perEdge(then.in - quiet.in)}, reads ${perEdge(then.out - quiet.out)}, ` +
+      `while nothing changes${values.agents === "0" ? "" : ` but the load of ${values.agents} agents`}, each edge: writes ${perEdge(then.in - quiet.in)}, reads ${perEdge(then.out - quiet.out)}, ` +
         `CPU ${((cpuSeconds([one.pid]) - cpu) / (QUIET_MS / 1e5)).toFixed(1)} %; ` +
         `NATS CPU ${((cpuSeconds([nats.pid!]) - natsCpu) / (QUIET_MS / 1e5)).toFixed(1)} %`,
     );

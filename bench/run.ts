@@ -21,7 +21,7 @@ const HELP = `npm run bench -- [SCENARIO…] [options]
 Scenarios (all of them by default):
 ${SCENARIOS.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join("\n")}
   certs       10,000 stored certificates: time to ready, memory, first handshakes (--hosts N, --handshakes N)
-  fleet       10,000 hosts and 20 edges on one NATS: how soon a change is everywhere, memory, traffic (--hosts, --edges, --changes)
+  fleet       10,000 hosts and 20 edges on one NATS: how soon a change is everywhere, memory, traffic (--hosts, --edges, --changes, --agents)
   balance     one of four servers is slow, busy or hangs; alone, with --only, --case, --json, --page
   failover    one of four servers is killed, stopped or restarted; alone, with --only, --case, --json, --page
   tunnel      the same server over TCP and through tunnels, and how soon a wormhole joins; alone, with --only LIST

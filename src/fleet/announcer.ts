@@ -52,12 +52,14 @@ const SOON_MS = 200;
 /** Between two words while changes go on: doubled each time up to the longest. */
 const GAP_MS = 1000;
 const LONGEST_GAP_MS = BEAT_MS;
+/** Requests in flight are never the same: by themselves they are worth a word so often. */
+export const LOAD_MS = 60_000;
 
 export function createAnnouncer(options: AnnouncerOptions): Announcer {
   const { storage, clock, random, log, id } = options;
   const served = createServedLog();
   const numbers = { agents: 0, served: 0, changed: 0 };
-  let saidAgents: string | undefined;
+  let saidAgents: { readonly lasting: string; readonly load: string; readonly at: number } | undefined;
   let agentsNumber = 0;
   let saidRevision: number | undefined;
   let beat: Timer | undefined;
@@ -86,12 +88,14 @@ export function createAnnouncer(options: AnnouncerOptions): Announcer {
     if (clock.wall() - saidWall > STALE_MS || clock.now() - saidAt > STALE_MS) forget();
     const all = options.agents();
     const agents = all.slice(0, MOST_AGENTS);
-    const text = JSON.stringify(agents);
-    if (text !== (saidAgents ?? "[]")) {
+    const lasting = JSON.stringify(agents.map(({ inFlight: _, ...row }) => row));
+    const load = agents.map(({ inFlight }) => inFlight).join();
+    const isLoadNews = saidAgents?.load !== load && clock.now() - (saidAgents?.at ?? 0) >= LOAD_MS;
+    if (lasting !== (saidAgents?.lasting ?? "[]") || (agents.length > 0 && isLoadNews)) {
       const number = ++agentsNumber;
       await store("agents", await encodeAgents({ number, agents }));
       numbers.agents = number;
-      saidAgents = text;
+      saidAgents = { lasting, load, at: clock.now() };
     }
     const revision = options.servedRevision();
     const told = revision === saidRevision ? undefined : served.next(options.served());

@@ -1,7 +1,8 @@
 /** Who is there and who is not, with clocks that tests move. */
 import { isDeepStrictEqual } from "node:util";
 import { describe, expect, test } from "vitest";
-import { BEAT_MS, cardKey, decodeCard, FORGET_MS, STALE_MS } from "../../src/fleet/card.ts";
+import { LOAD_MS } from "../../src/fleet/announcer.ts";
+import { BEAT_MS, cardKey, decodeCard, FORGET_MS, partKey, STALE_MS } from "../../src/fleet/card.ts";
 import { liveView } from "../../src/fleet/view.ts";
 import { createMemoryStorage } from "../../src/storage/memory.ts";
 import type { Storage } from "../../src/storage/storage.ts";
@@ -244,7 +245,7 @@ describe("what is told", () => {
     expect(Math.max(...storage.writes.map(({ bytes }) => bytes))).toBeLessThan(1000);
   });
 
-  test("an agent that joins is seen from the other edge within a second or so, its load with the next beat", async () => {
+  test("an agent that joins is seen from the other edge within a second or so, its load within a minute", async () => {
     const { members, clock } = await fleet(2);
     const seen = async () => (await members[0]!.directory.peers()[0]!.agents())?.agents ?? [];
     members[1]!.agents.push(agentRow("a1"));
@@ -252,12 +253,33 @@ describe("what is told", () => {
     await clock.advance(1300);
     expect(await seen()).toMatchObject([{ instance: "a1", inFlight: 0 }]);
     members[1]!.agents[0] = agentRow("a1", { inFlight: 7 });
-    await clock.advance(BEAT_MS + 2000);
+    await clock.advance(LOAD_MS + BEAT_MS + 2000);
     expect(await seen()).toMatchObject([{ instance: "a1", inFlight: 7 }]);
     members[1]!.agents.length = 0;
     members[1]!.nudge();
     await clock.advance(2000);
     expect(await seen()).toEqual([]);
+  });
+
+  test("load that changes without end is told once in a minute, and at once with what lasts", async () => {
+    const { storage, clock, members } = await fleet(2);
+    const told = (): number => storage.writes.filter(({ key }) => key === partKey("edge1", "agents")).length;
+    for (let beat = 0; beat < 60; beat++) {
+      members[1]!.agents[0] = agentRow("a1", { inFlight: beat + 1 });
+      members[1]!.nudge();
+      await clock.advance(BEAT_MS);
+    }
+    // Ten minutes.
+    expect(told()).toBeGreaterThanOrEqual(9);
+    expect(told()).toBeLessThanOrEqual(11);
+    const before = told();
+    members[1]!.agents[0] = agentRow("a1", { inFlight: 3, state: "ejected" });
+    members[1]!.nudge();
+    await clock.advance(BEAT_MS + 1000);
+    expect(told()).toBe(before + 1);
+    expect((await members[0]!.directory.peers()[0]!.agents())?.agents).toMatchObject([
+      { inFlight: 3, state: "ejected" },
+    ]);
   });
 
   test("changes without end are told once in ten seconds, and one after a pause at once", async () => {
