@@ -2,7 +2,7 @@
 import { gunzipSync, gzipSync } from "node:zlib";
 import { EdgeError } from "../errors.ts";
 import { type DynamicServer, type DynamicState, NOTHING_DYNAMIC } from "./dynamic.ts";
-import { locationProblem } from "./location.ts";
+import { isRecord, isServer, type Unread } from "./unread.ts";
 
 const FORMAT = 1;
 /** A value in NATS has its bounds: ten thousand hosts fit well once they are compressed. */
@@ -10,12 +10,15 @@ const COMPRESS_BYTES = 32 * 1024;
 /** No more is unpacked, whatever is stored: a hundred thousand hosts take a tenth. */
 const MOST_BYTES = 64 * 1024 * 1024;
 
-export function encodeDynamic({ generation, hosts, servers }: DynamicState): Uint8Array {
+export function encodeDynamic({ generation, hosts, servers, unread }: DynamicState): Uint8Array {
+  const lists = new Map<string, readonly unknown[]>(servers);
+  for (const [name, list] of unread?.servers ?? []) lists.set(name, [...(lists.get(name) ?? []), ...list]);
   const text = JSON.stringify({
+    ...unread?.rest,
     format: FORMAT,
     generation,
-    hosts: Object.fromEntries(hosts),
-    servers: Object.fromEntries(servers),
+    hosts: Object.fromEntries([...hosts, ...(unread?.hosts ?? [])]),
+    servers: Object.fromEntries(lists),
   });
   const bytes = Buffer.from(text);
   return bytes.length > COMPRESS_BYTES ? gzipSync(bytes) : bytes;
@@ -31,39 +34,37 @@ export function decodeDynamic(bytes: Uint8Array | undefined, key: string): Dynam
   } catch (cause) {
     throw corrupt(key, "it is no JSON", cause);
   }
-  const { format, generation, hosts, servers } = value ?? {};
+  const { format, generation, hosts, servers, ...rest } = value ?? {};
   if (format !== FORMAT)
     throw corrupt(key, `its format is ${JSON.stringify(format)}, and this Skerry knows ${FORMAT}`);
   if (!Number.isSafeInteger(generation) || !isRecord(hosts) || !isRecord(servers))
     throw corrupt(key, "fields are missing");
+  const named = Object.entries(hosts);
+  const lists = Object.entries(servers).map(([name, list]): [string, unknown[]] => [
+    name,
+    Array.isArray(list) ? list : [list],
+  ]);
+  const unread: Unread = {
+    hosts: new Map(named.filter(([, backend]) => typeof backend !== "string")),
+    servers: listsOf(lists, (each) => !isServer(each)),
+    rest,
+  };
+  const isWhole = unread.hosts.size === 0 && unread.servers.size === 0 && Object.keys(rest).length === 0;
   return {
     generation: generation as number,
-    hosts: new Map(
-      Object.entries(hosts).filter((entry): entry is [string, string] => typeof entry[1] === "string"),
-    ),
-    servers: new Map(
-      Object.entries(servers)
-        .map(([name, list]): [string, DynamicServer[]] => [
-          name,
-          Array.isArray(list) ? list.filter(isServer) : [],
-        ])
-        .filter(([, list]) => list.length > 0),
-    ),
+    hosts: new Map(named.filter((entry): entry is [string, string] => typeof entry[1] === "string")),
+    servers: listsOf(lists, isServer) as Map<string, DynamicServer[]>,
+    ...(!isWhole && { unread }),
   };
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
-const isPlace = (value: unknown): boolean => value === undefined || locationProblem(value) === undefined;
-
-function isServer(value: unknown): value is DynamicServer {
-  return (
-    isRecord(value) &&
-    typeof value.url === "string" &&
-    typeof value.weight === "number" &&
-    isPlace(value.location)
-  );
+/** What fits of each list, and the lists of which something does. */
+function listsOf(
+  lists: readonly [string, unknown[]][],
+  fits: (each: unknown) => boolean,
+): Map<string, unknown[]> {
+  const kept = lists.map(([name, list]): [string, unknown[]] => [name, list.filter(fits)]);
+  return new Map(kept.filter(([, list]) => list.length > 0));
 }
 
 function corrupt(key: string, what: string, cause?: unknown): EdgeError {

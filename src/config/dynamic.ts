@@ -9,6 +9,7 @@ import { locationProblem } from "./location.ts";
 import { type Parsed, parseBackendName, parseServedName } from "./parse.ts";
 import { parseServer, serverKey } from "./parse-server.ts";
 import { formatProblem, type Problem, suggestion } from "./problems.ts";
+import { type Unread, withoutUnreadHost, withoutUnreadServer } from "./unread.ts";
 
 /** Where a host, a backend or a server comes from. */
 export type Source = "config" | "dynamic";
@@ -28,6 +29,8 @@ export interface DynamicState {
   readonly hosts: ReadonlyMap<string, string>;
   /** By backend. */
   readonly servers: ReadonlyMap<string, readonly DynamicServer[]>;
+  /** What another version stored and this one cannot read. @default nothing */
+  readonly unread?: Unread | undefined;
 }
 
 export const NOTHING_DYNAMIC: DynamicState = { generation: 0, hosts: new Map(), servers: new Map() };
@@ -103,6 +106,8 @@ function addHost(
   const name = "value" in parsed ? parsed.value : "";
   if (base.hosts.has(name)) throw conflict(`${name} is in the config file, which wins: change it there`);
   invalid([...shape, ...hostProblems(host, backend, state, base)]);
+  const readable = withoutUnreadHost(state, name);
+  if (readable && !replace) throw unreadable(`${name} was added`);
   const now = state.hosts.get(name);
   if (now === backend) return { state: undefined, said: `${name} was served from ${backend} already` };
   if (now !== undefined && !replace)
@@ -111,12 +116,15 @@ function addHost(
     );
   const hosts = new Map(state.hosts).set(name, backend);
   const instead = now === undefined ? "" : `, no longer from ${now}`;
-  return { state: next(state, { hosts }), said: `${name} is served from ${backend}${instead}` };
+  const change = { hosts, unread: readable ?? state.unread };
+  return { state: next(state, change), said: `${name} is served from ${backend}${instead}` };
 }
 
 function removeHost(state: DynamicState, host: string, base: DynamicBase): Edited {
   const name = checked(parseServedName(host), ["hosts", host]);
   const configured = base.hosts.has(name);
+  const unread = withoutUnreadHost(state, name);
+  if (unread) return { state: next(state, { unread }), said: `removed ${name}` };
   if (!state.hosts.has(name)) {
     if (configured) throw conflict(`${name} is in the config file: remove it there, and reload`);
     const known = suggestion(name, [...state.hosts.keys()]);
@@ -147,12 +155,15 @@ function addServer(
   const key = serverKey(server);
   if (ofConfig(base.backends.get(name), key))
     throw conflict(`backend ${name} has ${url} from the config file, which wins: change it there`);
+  if (withoutUnreadServer(state, name, url)) throw unreadable(`backend ${name} has ${url}`);
   const servers = state.servers.get(name) ?? [];
   const index = servers.findIndex((other) => keyOf(other) === key);
   const before = servers[index];
   if (before?.url === url && before.weight === weight && before.location === location)
     return { state: undefined, said: `backend ${name} had ${url} already` };
-  const entry = { url, weight, ...(location !== undefined && { location }) };
+  // Fields of a newer version stay.
+  const { location: _, ...more } = before ?? {};
+  const entry = { ...more, url, weight, ...(location !== undefined && { location }) };
   const after = before ? servers.with(index, entry) : [...servers, entry];
   const fresh = before || servers.length > 0 || base.backends.has(name) ? "" : "new ";
   const there = location === undefined ? "" : ` in ${location}`;
@@ -172,6 +183,8 @@ function removeServer(
   const key = serverKey(checked(parseServer(url), ["backends", name, "servers"]));
   const configured = base.backends.get(name);
   const servers = state.servers.get(name) ?? [];
+  const unread = withoutUnreadServer(state, name, url);
+  if (unread) return { state: next(state, { unread }), said: `backend ${name} no longer has ${url}` };
   const left = servers.filter((server) => keyOf(server) !== key);
   if (left.length === servers.length) {
     if (ofConfig(configured, key))
@@ -251,5 +264,7 @@ function invalid(problems: readonly Problem[]): void {
 
 const conflict = (message: string): EdgeError =>
   new EdgeError("USAGE", message, { source: "operator", status: 409 });
+const unreadable = (what: string): EdgeError =>
+  conflict(`${what} in a form that this version of Skerry cannot read: upgrade it here, or remove it first`);
 const missing = (message: string): EdgeError =>
   new EdgeError("USAGE", message, { source: "operator", status: 404 });

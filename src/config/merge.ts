@@ -4,6 +4,7 @@ import { type DynamicServer, type DynamicState, type Source, weightProblem } fro
 import { parseBackendName, parseServedName } from "./parse.ts";
 import { parseServer, serverKey } from "./parse-server.ts";
 import { fillBackend } from "./resolve.ts";
+import { unreadNotes } from "./unread.ts";
 
 /** What was added and does not count, or not as it was meant. */
 export interface DynamicNote {
@@ -26,7 +27,7 @@ export function createMerger(): (base: ResolvedConfig, state: DynamicState) => M
     { base: BackendConfig | undefined; text: string; made: BackendConfig }
   >();
   return (base, state) => {
-    const notes: DynamicNote[] = [];
+    const notes = unreadNotes(state).map((note): DynamicNote => ({ kind: "invalid", ...note }));
     const hosts = new Map(base.hosts);
     const backends = new Map(base.backends);
 
@@ -114,9 +115,10 @@ function backendOf(
   servers: readonly DynamicServer[],
   under: BackendConfig | undefined,
 ): BackendConfig {
-  const written = servers.flatMap(({ url, ...more }) => {
+  const written = servers.flatMap(({ url, weight, location }) => {
     const parsed = parseServer(url);
-    return "value" in parsed ? [{ ...more, url: parsed.value }] : [];
+    const known = { weight, ...(location !== undefined && { location }) };
+    return "value" in parsed ? [{ ...known, url: parsed.value }] : [];
   });
   // Paths of sockets are absolute, and there is nothing else to read.
   const filled = fillBackend(name, { servers: written }, NO_FILES);
@@ -163,8 +165,8 @@ export function hostRows(
     return { host: name, backend, source, ...(note !== undefined && { note }) };
   });
   for (const { kind, name, message } of notes) {
-    const backend = state.hosts.get(name);
-    if (kind === "no-backend" || backend === undefined) continue;
+    const backend = state.hosts.get(name) ?? null;
+    if (kind === "no-backend" || !(backend !== null || state.unread?.hosts.has(name))) continue;
     rows.push({ host: name, backend, source: "dynamic", note: `not used: ${message}` });
   }
   return rows;

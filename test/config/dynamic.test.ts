@@ -313,6 +313,81 @@ describe("what is stored", () => {
     expect(decodeDynamic(undefined, "key")).toEqual(NOTHING_DYNAMIC);
   });
 
+  describe("by a newer version", () => {
+    const newer = {
+      format: 1,
+      generation: 8,
+      regions: { yvr: ["a"] },
+      hosts: { "old.example.com": "web", "new.example.com": { backend: "web", use: ["cache"] } },
+      servers: {
+        web: [
+          { url: "http://10.0.0.7", weight: 2, drain: true },
+          { url: "http://10.0.0.8", weight: { from: 1, to: 5 } },
+        ],
+        next: [{ url: "http://10.0.0.9", weight: 1, location: 7 }],
+      },
+    };
+    const stored = (state: DynamicState): unknown => JSON.parse(Buffer.from(encodeDynamic(state)).toString());
+    const read = (): DynamicState => decodeDynamic(Buffer.from(JSON.stringify(newer)), "key");
+
+    test("counts as far as it can be read, and the rest is told with the record and the field", () => {
+      const { config, notes } = createMerger()(base, read());
+      expect(config.hosts.has("old.example.com")).toBe(true);
+      expect(config.hosts.has("new.example.com")).toBe(false);
+      expect(config.backends.get("web")?.servers.map(({ id }) => id)).toContain("http://10.0.0.7");
+      expect(notes.map(({ kind, name, message }) => `${kind} ${name}: ${message.split(";")[0]}`)).toEqual([
+        "invalid new.example.com: its backend is an object, not a name",
+        "invalid web http://10.0.0.8: its weight is an object, not a number",
+        "invalid next http://10.0.0.9: its location must be 1 to 63 characters of ASCII without spaces around them, got 7",
+      ]);
+      expect(hostRows(config, read(), notes)).toContainEqual({
+        host: "new.example.com",
+        backend: null,
+        source: "dynamic",
+        note: expect.stringContaining("not used: its backend is an object"),
+      });
+    });
+
+    test("stays as it is when this version changes something else, and what it changes too", () => {
+      const edits = [
+        server("web", "http://10.0.0.7", 3),
+        server("web", "http://10.0.0.5:1"),
+        host("x.example.com"),
+      ];
+      const state = edits.reduce((now, edit) => editDynamic(now, edit, base).state ?? now, read());
+      expect(stored(state)).toEqual({
+        ...newer,
+        generation: 11,
+        hosts: { ...newer.hosts, "x.example.com": "web" },
+        servers: {
+          ...newer.servers,
+          web: [
+            { url: "http://10.0.0.7", weight: 3, drain: true },
+            { url: "http://10.0.0.5:1", weight: 1 },
+            newer.servers.web[1],
+          ],
+        },
+      });
+    });
+
+    test("is not written over by accident, and can be removed", () => {
+      expect(refusal(host("new.example.com"), read()).message).toContain("cannot read: upgrade it here");
+      expect(refusal(server("web", "http://10.0.0.8"), read()).status).toBe(409);
+      const edits: DynamicEdit[] = [
+        host("new.example.com", "api", true),
+        { kind: "remove-server", backend: "web", url: "http://10.0.0.8" },
+        { kind: "remove-server", backend: "next", url: "http://10.0.0.9" },
+      ];
+      const state = edits.reduce((now, edit) => editDynamic(now, edit, base).state ?? now, read());
+      expect(stored(state)).toEqual({
+        ...{ ...newer, generation: 11, servers: { web: [newer.servers.web[0]] } },
+        hosts: { "old.example.com": "web", "new.example.com": "api" },
+      });
+      const { state: without } = editDynamic(read(), { kind: "remove-host", host: "new.example.com" }, base);
+      expect(stored(without!)).toMatchObject({ hosts: { "old.example.com": "web" } });
+    });
+  });
+
   test("fits into the megabyte of a NATS value with ten thousand hosts", () => {
     const hosts = new Map<string, string>();
     // Names that compress badly, as customers' own do.
