@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { WebSocketServer } from "ws";
+import { plenty } from "./streams.ts";
 
 export interface Origin {
   readonly url: string;
@@ -9,6 +10,10 @@ export interface Origin {
   readonly open: ReadonlyMap<string, ServerResponse>;
   /** Paths whose client went away before the answer was complete. */
   readonly abandoned: ReadonlySet<string>;
+  /** Uploads that nothing was read of yet: begins to read. */
+  readonly stalled: ReadonlyMap<string, () => void>;
+  /** Bytes of the last `/plenty`. */
+  given(): number;
   close(): Promise<void>;
 }
 
@@ -18,6 +23,8 @@ export interface Origin {
  * - `/hints` sends 103, then 200
  * - `/trailers` ends with the trailer `x-checksum: abc`
  * - `/slow-upload` reads the body with a rest after every megabyte, answers with the number of bytes
+ * - `/stalled-upload` reads nothing of the body until the test calls `stalled.get(path)`, then as `/slow-upload`
+ * - `/plenty?bytes=…` answers with so many as fast as they are taken; `given` tells how many were
  * - `/sink` reads the body as fast as it comes
  * - `/echo` answers with the request's body
  * - upgrades to WebSocket are echoed
@@ -25,11 +32,14 @@ export interface Origin {
 export async function startOrigin(name: string): Promise<Origin> {
   const open = new Map<string, ServerResponse>();
   const abandoned = new Set<string>();
+  const stalled = new Map<string, () => void>();
+  let given = 0;
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
     const path = request.url ?? "/";
     response.setHeader("x-backend", name);
     response.once("close", () => {
       open.delete(path);
+      stalled.delete(path);
       if (!response.writableFinished) abandoned.add(path);
     });
     if (path.startsWith("/hold")) open.set(path, response);
@@ -45,7 +55,15 @@ export async function startOrigin(name: string): Promise<Origin> {
       response.addTrailers({ "x-checksum": "abc" });
       response.end();
     } else if (path === "/slow-upload") slowly(request, response);
-    else if (path === "/sink") request.resume().once("end", () => response.end());
+    else if (path === "/stalled-upload") stalled.set(path, () => slowly(request, response));
+    else if (path.startsWith("/plenty?bytes=")) {
+      given = 0;
+      const size = Number(path.slice("/plenty?bytes=".length));
+      response.setHeader("content-length", size);
+      plenty(size, (bytes) => {
+        given += bytes;
+      }).pipe(response);
+    } else if (path === "/sink") request.resume().once("end", () => response.end());
     else if (path === "/echo") request.pipe(response);
     else response.end(`You have reached ${name}\n`);
   };
@@ -73,6 +91,8 @@ export async function startOrigin(name: string): Promise<Origin> {
     url: `http://127.0.0.1:${port}`,
     open,
     abandoned,
+    stalled,
+    given: () => given,
     async close() {
       for (const socket of sockets.clients) socket.terminate();
       server.closeAllConnections();

@@ -1,4 +1,4 @@
-/** 200 MB through a straw, and what the edge's memory does meanwhile. */
+/** 200 MB through a straw, and what the edge holds of them meanwhile. */
 import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
 import type { ClientHttp2Session } from "node:http2";
@@ -26,8 +26,20 @@ export async function measured<T>(
   }
 }
 
+/** How far `count` gets with nobody taking anything at the other end: where it stands when it has stood for a second. */
+export async function standstill(count: () => number): Promise<number> {
+  let last = 0;
+  let since = performance.now();
+  while (last === 0 || performance.now() - since < 1000) {
+    await pause(20);
+    if (count() !== last) since = performance.now();
+    last = count();
+  }
+  return last;
+}
+
 /** Takes nothing for a second, then rests after every megabyte; answers with the bytes that came. */
-async function sip(stream: Readable): Promise<number> {
+export async function sip(stream: Readable): Promise<number> {
   let size = 0;
   let sinceRest = 0;
   await pause(1000);
@@ -53,8 +65,8 @@ export async function slowDownload2(session: ClientHttp2Session, to: Visit): Pro
   return sip(stream);
 }
 
-/** `size` bytes that are made as they are asked for. */
-function plenty(size: number): Readable {
+/** `size` bytes that are made as they are asked for; `given` is told how many were, each time. */
+export function plenty(size: number, given: (bytes: number) => void = () => {}): Readable {
   const chunk = Buffer.alloc(64 * 1024, 120);
   let left = size;
   return new Readable({
@@ -62,24 +74,30 @@ function plenty(size: number): Readable {
       if (left === 0) return void this.push(null);
       const next = left >= chunk.length ? chunk : chunk.subarray(0, left);
       left -= next.length;
+      given(next.length);
       this.push(next);
     },
   });
 }
 
-export async function upload(to: Visit, size: number): Promise<string> {
+export async function upload(to: Visit, size: number, given?: (bytes: number) => void): Promise<string> {
   const request = https.request({
     ...target({ ...to, method: "PUT", headers: { "content-length": String(size) } }),
     agent: false,
   });
-  plenty(size).pipe(request);
+  plenty(size, given).pipe(request);
   const [response] = (await once(request, "response")) as [IncomingMessage];
   return (await collectAnswer(response)).body;
 }
 
-export async function upload2(session: ClientHttp2Session, to: Visit, size: number): Promise<string> {
+export async function upload2(
+  session: ClientHttp2Session,
+  to: Visit,
+  size: number,
+  given?: (bytes: number) => void,
+): Promise<string> {
   const stream = session.request({ ":method": "PUT", ":path": to.path ?? "/", ":authority": to.host });
-  plenty(size).pipe(stream);
+  plenty(size, given).pipe(stream);
   let body = "";
   stream.setEncoding("utf8").on("data", (text: string) => {
     body += text;

@@ -9,7 +9,7 @@ import { eventually } from "../support/processes.ts";
 import { collectAnswer, connect2, startLoad, target, visit, visit2 } from "./client.ts";
 import { type Origin, startOrigin } from "./origin.ts";
 import { ownCertificate } from "./own-certificate.ts";
-import { measured, slowDownload, slowDownload2, upload, upload2 } from "./streams.ts";
+import { measured, sip, slowDownload, slowDownload2, standstill, upload, upload2 } from "./streams.ts";
 
 const HOST = "app.example.test";
 const PAIR = "pair.example.test";
@@ -20,6 +20,12 @@ const THROWS = "throws.example.test";
 const MEMORY_BOUND = 64 * 1024 * 1024;
 
 export function trafficTests(runtime: Runtime): void {
+  /**
+   * Deno's resident memory is mostly what V8 has not collected yet: it marks step by step beside the traffic, and where it gets
+   * too little CPU for that, all of a transfer that has long gone on is still there. So what it holds is told by its senders.
+   */
+  const tellsByMemory = runtime !== "deno";
+
   describe(`${runtime}: traffic`, () => {
     let backends: [NginxBackend, NginxBackend];
     let origin: Origin;
@@ -89,34 +95,63 @@ export default defineEdge({
       expect((await load.stop()).failures).toEqual([]);
     }, 90_000);
 
-    test("200 MB to a slow HTTP/1.1 reader cost less than 64 MB of memory", async () => {
-      // Once at full speed, so that what a runtime's heap takes to begin with is not counted.
-      await visit(at(HOST, "/big"));
-      const { result, grown } = await measured(edge, () => slowDownload(at(HOST, "/big")));
-      expect(result).toBe(BIG_FILE_BYTES);
-      expect(grown).toBeLessThan(MEMORY_BOUND);
-    }, 60_000);
+    const memoryTests = (): void => {
+      test("200 MB to a slow HTTP/1.1 reader cost less than 64 MB of memory", async () => {
+        // Once at full speed, so that what a runtime's heap takes to begin with is not counted.
+        await visit(at(HOST, "/big"));
+        const { result, grown } = await measured(edge, () => slowDownload(at(HOST, "/big")));
+        expect(result).toBe(BIG_FILE_BYTES);
+        expect(grown).toBeLessThan(MEMORY_BOUND);
+      }, 60_000);
 
-    test("200 MB to a slow HTTP/2 reader cost less than 64 MB of memory", async () => {
-      const session = await connect2(at(HOST));
-      await visit2(session, at(HOST, "/big"));
-      const { result, grown } = await measured(edge, () => slowDownload2(session, at(HOST, "/big")));
-      session.close();
-      expect(result).toBe(BIG_FILE_BYTES);
-      expect(grown).toBeLessThan(MEMORY_BOUND);
-    }, 60_000);
+      test("200 MB to a slow HTTP/2 reader cost less than 64 MB of memory", async () => {
+        const session = await connect2(at(HOST));
+        await visit2(session, at(HOST, "/big"));
+        const { result, grown } = await measured(edge, () => slowDownload2(session, at(HOST, "/big")));
+        session.close();
+        expect(result).toBe(BIG_FILE_BYTES);
+        expect(grown).toBeLessThan(MEMORY_BOUND);
+      }, 60_000);
 
-    test("200 MB up to a slow server cost less than 64 MB of memory, over HTTP/1.1 and HTTP/2", async () => {
-      await upload(at(STREAM, "/sink"), BIG_FILE_BYTES);
-      const one = await measured(edge, () => upload(at(STREAM, "/slow-upload"), BIG_FILE_BYTES));
-      expect(one.result).toBe(String(BIG_FILE_BYTES));
-      expect(one.grown).toBeLessThan(MEMORY_BOUND);
+      test("200 MB up to a slow server cost less than 64 MB of memory, over HTTP/1.1 and HTTP/2", async () => {
+        await upload(at(STREAM, "/sink"), BIG_FILE_BYTES);
+        const one = await measured(edge, () => upload(at(STREAM, "/slow-upload"), BIG_FILE_BYTES));
+        expect(one.result).toBe(String(BIG_FILE_BYTES));
+        expect(one.grown).toBeLessThan(MEMORY_BOUND);
+        const session = await connect2(at(STREAM));
+        await upload2(session, at(STREAM, "/sink"), BIG_FILE_BYTES);
+        const two = await measured(edge, () => upload2(session, at(STREAM, "/slow-upload"), BIG_FILE_BYTES));
+        session.close();
+        expect(two.result).toBe(String(BIG_FILE_BYTES));
+        expect(two.grown).toBeLessThan(MEMORY_BOUND);
+      }, 90_000);
+    };
+    if (tellsByMemory) memoryTests();
+
+    test("of 200 MB that nobody takes less than 64 MB leave their sender, down and up, over HTTP/1.1 and HTTP/2", async () => {
+      const down = at(STREAM, `/plenty?bytes=${BIG_FILE_BYTES}`);
       const session = await connect2(at(STREAM));
-      await upload2(session, at(STREAM, "/sink"), BIG_FILE_BYTES);
-      const two = await measured(edge, () => upload2(session, at(STREAM, "/slow-upload"), BIG_FILE_BYTES));
+      const request = https.request({ ...target(down), agent: false }).end();
+      const [response] = (await once(request, "response")) as [import("node:http").IncomingMessage];
+      expect(await standstill(origin.given)).toBeLessThan(MEMORY_BOUND);
+      expect(await sip(response)).toBe(BIG_FILE_BYTES);
+      const stream = session.request({ ":path": down.path, ":authority": STREAM });
+      await once(stream, "response");
+      expect(await standstill(origin.given)).toBeLessThan(MEMORY_BOUND);
+      expect(await sip(stream)).toBe(BIG_FILE_BYTES);
+
+      const up = at(STREAM, "/stalled-upload");
+      for (const send of [upload, (...rest: Parameters<typeof upload>) => upload2(session, ...rest)]) {
+        let left = 0;
+        const sent = send(up, BIG_FILE_BYTES, (bytes) => {
+          left += bytes;
+        });
+        expect(await standstill(() => left)).toBeLessThan(MEMORY_BOUND);
+        const read = await eventually("the upload is there", () => origin.stalled.get(up.path));
+        read();
+        expect(await sent).toBe(String(BIG_FILE_BYTES));
+      }
       session.close();
-      expect(two.result).toBe(String(BIG_FILE_BYTES));
-      expect(two.grown).toBeLessThan(MEMORY_BOUND);
     }, 90_000);
 
     test("nginx takes an upload and sees all of it", async () => {
