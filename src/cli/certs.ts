@@ -16,7 +16,7 @@ import { runningEdge, withEdge } from "./certs-edge.ts";
 import { exportPem, exportPkcs12, importPair, readPassword } from "./certs-files.ts";
 import { withDynamic } from "./dynamic.ts";
 import { configFlag } from "./flags.ts";
-import { readFleet } from "./presence.ts";
+import { namer, readFleet } from "./presence.ts";
 import { say, sayJson } from "./say.ts";
 import { withStorage } from "./storage.ts";
 import { columns } from "./table.ts";
@@ -218,9 +218,10 @@ function table(rows: readonly LiveRow[]): string {
 
 /** "live on 5/5"; or who does not serve it yet, and what they serve. */
 function liveText({ live: count, of, missing }: LiveView): string {
+  const nameOf = namer(missing);
   const names = missing.map(
-    ({ name, location, generation }) =>
-      `${name} (${location}: ${generation === null ? "has not said" : generation === 0 ? "none" : `generation ${generation}`})`,
+    ({ generation, ...edge }) =>
+      `${nameOf(edge)} (${edge.location}: ${generation === null ? "has not said" : generation === 0 ? "none" : `generation ${generation}`})`,
   );
   return `${count}/${of}${of === 0 ? " edges: none runs" : ""}${names.length > 0 ? `; missing: ${names.join(", ")}` : ""}`;
 }

@@ -10,6 +10,7 @@ import {
   type AgentsView,
   type AgentView,
   agentViews,
+  type EdgeName,
   type EdgesView,
   type EdgeView,
   edgeViews,
@@ -98,8 +99,17 @@ export async function readFleet(
 }
 
 const clockTime = (iso: string): string => `${iso.slice(0, 19).replace("T", " ")} UTC`;
-const place = ({ name, location }: { name: string; location: string }): string =>
-  location === "" ? name : `${name} (${location})`;
+/** How edges are called in sentences: two of one name, as on one machine, by their ids too. */
+export function namer(edges: readonly EdgeName[]): (edge: EdgeName) => string {
+  const ids = new Map<string, Set<string>>();
+  for (const { id, name } of edges) ids.set(name, (ids.get(name) ?? new Set()).add(id));
+  return ({ id, name }) => ((ids.get(name)?.size ?? 0) > 1 ? `${name} ${id.slice(0, 8)}` : name);
+}
+
+function placer(edges: readonly EdgeName[]): (edge: EdgeName) => string {
+  const nameOf = namer(edges);
+  return (edge) => (edge.location === "" ? nameOf(edge) : `${nameOf(edge)} (${edge.location})`);
+}
 
 /** What to know before the list is believed. */
 function caveats({ storage, away, answeredBy }: FleetFacts): string[] {
@@ -145,7 +155,8 @@ export function edgesText(view: EdgesView, wall: number): string {
     ...["EDGE", "ID", "LOCATION", "STATE", "UP", "HEARD", "VERSION", "RUNTIME"],
     ...["TUNNEL", "HOSTS", "AGENTS"],
   ];
-  const wrong = edges.flatMap((edge) => faults(edge));
+  const place = placer(edges);
+  const wrong = edges.flatMap((edge) => faults(edge, place(edge)));
   const summary =
     edges.length === 0
       ? "No edge is known."
@@ -161,12 +172,10 @@ export function edgesText(view: EdgesView, wall: number): string {
   ].join("\n");
 }
 
-function faults(edge: EdgeView): string[] {
+function faults(edge: EdgeView, place: string): string[] {
   if (edge.state === "gone")
-    return [
-      `${place(edge)} is GONE: last heard ${span(edge.heardMsAgo)} ago, it died or is cut off from storage`,
-    ];
-  return edge.problems.map((problem) => `${place(edge)}: ${problem}`);
+    return [`${place} is GONE: last heard ${span(edge.heardMsAgo)} ago, it died or is cut off from storage`];
+  return edge.problems.map((problem) => `${place}: ${problem}`);
 }
 
 export function agentsText(view: AgentsView, wall: number): string {
@@ -187,7 +196,8 @@ export function agentsText(view: AgentsView, wall: number): string {
   const head = [
     ...["BACKEND", "NAME", "INSTANCE", "STATE", "EDGES", "IN FLIGHT", "SINCE", "RELEASE", "LABELS"],
   ];
-  const wrong = agents.flatMap((agent) => agentFaults(agent));
+  const place = placer(agents.flatMap(({ edges, missing }) => [...edges, ...missing]));
+  const wrong = agents.flatMap((agent) => agentFaults(agent, place));
   const more = unnamed > 0 ? `; ${unnamed} more are not named` : "";
   return [
     ...caveats(view),
@@ -200,7 +210,7 @@ export function agentsText(view: AgentsView, wall: number): string {
   ].join("\n");
 }
 
-function agentFaults(agent: AgentView): string[] {
+function agentFaults(agent: AgentView, place: (edge: EdgeName) => string): string[] {
   const name = `${agent.backend}/${agent.app || agent.instance.slice(0, 12)}`;
   return [
     ...agent.edges

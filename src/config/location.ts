@@ -5,6 +5,11 @@ import { describeValue } from "./problems.ts";
 
 export interface LocationInput {
   /**
+   * This edge's name, for people who look at a fleet: where several run on one machine, give each its own.
+   * @default SKERRY_NAME in the environment, else the machine's name
+   */
+  name?: string;
+  /**
    * Where this edge runs, for logs and metrics; said here or in SKERRY_LOCATION, servers there
    * are preferred.
    * @default SKERRY_LOCATION, FLY_REGION or RAILWAY_REPLICA_REGION in the environment, else the machine's name
@@ -17,6 +22,7 @@ export interface LocationInput {
 }
 
 export interface LocationConfig {
+  readonly name: string;
   readonly location: string;
   /** `location` where somebody said it; nothing can be near a machine's name. */
   readonly place: string | undefined;
@@ -44,6 +50,7 @@ export function locationProblem(value: unknown): string | undefined {
 }
 
 export const locationShape: Record<keyof LocationInput, z.ZodType> = {
+  name: locationName.optional(),
   location: locationName.optional(),
   locationHeader: z.boolean().optional(),
   via: z
@@ -60,11 +67,14 @@ export function fillLocation(input: LocationInput, env: Environment): LocationCo
   const said = [input.location, env.SKERRY_LOCATION, env.FLY_REGION, env.RAILWAY_REPLICA_REGION].find(
     (one) => one,
   );
-  const place = said?.slice(0, 63).replace(/[^\x20-\x7e]/g, "?");
+  const place = said === undefined ? undefined : printable(said);
   return {
+    name: printable(input.name || env.SKERRY_NAME || hostname() || "local"),
     location: place ?? (hostname() || "local"),
     place,
     locationHeader: input.locationHeader ?? false,
     via: input.via ?? (place === undefined ? "skerry" : `skerry-${place.replace(/[^\w.-]+/g, "-")}`),
   };
 }
+
+const printable = (text: string): string => text.slice(0, 63).replace(/[^\x20-\x7e]/g, "?");

@@ -1,5 +1,4 @@
 /** This edge in its fleet: tells the others of itself, knows them, and shows both to agents and operators. */
-import { hostname } from "node:os";
 import type { Clock, Random } from "../clock.ts";
 import type { ListenAddress, ResolvedConfig } from "../config/config.ts";
 import { formatAddress } from "../config/parse.ts";
@@ -28,7 +27,7 @@ import { version } from "../version.ts";
 
 export interface PresenceOptions {
   readonly id: string;
-  readonly config: Pick<ResolvedConfig, "storage" | "location" | "tunnel">;
+  readonly config: Pick<ResolvedConfig, "storage" | "name" | "location" | "tunnel">;
   readonly storage: Storage;
   readonly clock: Clock;
   readonly random: Random;
@@ -76,7 +75,6 @@ function generationOf(bundle: Bundle | undefined): number {
 export function createPresence(options: PresenceOptions): Presence {
   const { id, config, storage, clock, log, metrics } = options;
   const startedAt = clock.wall();
-  const name = hostname();
   let started = false;
   let told = "";
 
@@ -84,7 +82,7 @@ export function createPresence(options: PresenceOptions): Presence {
     const problems = options.problems();
     const { http, https, admin } = options.listen();
     return {
-      name,
+      name: config.name,
       location: config.location,
       version,
       runtime: `${runtimeName} ${runtimeVersion}`,

@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import { describe, expect, test } from "vitest";
 import { editDynamic, NOTHING_DYNAMIC } from "../../src/config/dynamic.ts";
 import { decodeDynamic, encodeDynamic } from "../../src/config/dynamic-text.ts";
@@ -21,6 +22,12 @@ describe("where the edge is", () => {
     const { location, place, via, locationHeader } = fillLocation({}, {});
     expect(location).not.toBe("");
     expect([place, via, locationHeader]).toEqual([undefined, "skerry", false]);
+  });
+
+  test("has a name: its own, that of the environment, or the machine's", () => {
+    expect(fillLocation({ name: "left" }, { SKERRY_NAME: "right" }).name).toBe("left");
+    expect(fillLocation({}, { SKERRY_NAME: "right" }).name).toBe("right");
+    expect(fillLocation({}, {}).name).toBe(hostname());
   });
 
   test("makes a name for Via that a header may hold, unless one is given", () => {

@@ -110,6 +110,22 @@ describe("the list of edges", () => {
     expect(text).toContain("machine-syd (syd) is GONE: last heard 2m 5s ago");
   });
 
+  test("tells two edges of one machine apart where it speaks of one", () => {
+    const peers = ["91b41356aa", "c0ffee77aa", "021dd1dfaa"].map((id, index) =>
+      peer(id, {
+        card: { name: index < 2 ? "twin" : "other", location: "fra", problems: ["too warm"] },
+        gone: index === 1,
+        heardMsAgo: 60_000,
+        agents: index === 1 ? [] : [agentRow("a1", { state: index === 0 ? "silent" : "available" })],
+      }),
+    );
+    const text = edgesText({ ...FACTS_OF, edges: edgeViews(peers, undefined) }, 0);
+    expect(text).toMatch(/^twin +91b41356 +fra/m);
+    expect(text).toContain("twin 91b41356 (fra): too warm");
+    expect(text).toContain("twin c0ffee77 (fra) is GONE");
+    expect(text).toContain("other (fra): too warm");
+  });
+
   test("says that an edge is alone, that storage is away, and that none was asked", () => {
     const edges = edgeViews([peer("yvr")], "yvr");
     expect(edgesText({ ...FACTS_OF, edges }, 0)).toContain("This edge is alone.");
