@@ -19,7 +19,8 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { systemClock } from "../src/clock.ts";
 import { type AcmeFront, type FrontRule, startAcmeFront } from "../test/support/acme-front.ts";
-import { freePorts, type Pebble, startPebble } from "../test/support/pebble.ts";
+import { type Pebble, startPebble } from "../test/support/pebble.ts";
+import { freePorts } from "../test/support/ports.ts";
 import { cpuSeconds, memory } from "./cpu.ts";
 
 const CLI = fileURLToPath(new URL("../src/cli/skerry.ts", import.meta.url));

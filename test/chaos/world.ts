@@ -18,7 +18,7 @@ import { configFile, type EdgeProcess, type Runtime, startEdge } from "../suppor
 import { startFront } from "../support/front.ts";
 import { type Nats, startNats } from "../support/nats.ts";
 import { type Pebble, startPebble } from "../support/pebble.ts";
-import { lastingPorts } from "../support/ports.ts";
+import { freePorts } from "../support/ports.ts";
 import { type Child, eventually } from "../support/processes.ts";
 import { type Relay, startRelay } from "../support/relay.ts";
 import { wormhole } from "../tunnel/processes.ts";
@@ -90,7 +90,7 @@ export async function startWorld(): Promise<World> {
   const [nats, origin, ports, front] = await Promise.all([
     startNats({ servers: 3, advertise: false }),
     startOrigin("fixed"),
-    lastingPorts(RUNTIMES.length * 2),
+    freePorts(RUNTIMES.length * 2),
     // All of them, as DNS has it; who asks goes on to the next where nobody answers.
     startFront(() => plain),
   ]);

@@ -3,7 +3,8 @@ import { createServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { configFile, type EdgeProcess, type Runtime, skerry, startEdge } from "../support/edge.ts";
 import { type Knot, startKnot } from "../support/knot.ts";
-import { freePorts, type Pebble, startPebble } from "../support/pebble.ts";
+import { type Pebble, startPebble } from "../support/pebble.ts";
+import { freePorts } from "../support/ports.ts";
 import { eventually } from "../support/processes.ts";
 
 const RUNTIMES: readonly Runtime[] = ["node", "bun", "deno"];

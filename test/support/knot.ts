@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePorts } from "./pebble.ts";
+import { freePorts } from "./ports.ts";
 import { type Child, eventually, start } from "./processes.ts";
 
 export interface Knot {

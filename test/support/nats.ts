@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { lastingPorts } from "./ports.ts";
+import { freePorts } from "./ports.ts";
 import { type Child, eventually, listening, start } from "./processes.ts";
 
 export interface NatsOptions {
@@ -31,7 +31,7 @@ export interface Nats {
 export async function startNats(options: NatsOptions = {}): Promise<Nats> {
   const count = options.servers ?? 1;
   const folder = mkdtempSync(join(tmpdir(), "skerry-nats-"));
-  const ports = await lastingPorts(count * 3);
+  const ports = await freePorts(count * 3);
   const clients = ports.slice(0, count);
   const routes = ports.slice(count, 2 * count);
   const monitors = ports.slice(2 * count);

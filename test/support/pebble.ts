@@ -3,11 +3,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import https from "node:https";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { testCa } from "./ca.ts";
-import { lastingPorts } from "./ports.ts";
+import { freePorts } from "./ports.ts";
 
 export interface PebbleOptions {
   /** Where the CA's validator looks for HTTP-01 answers, in place of port 80. */
@@ -47,7 +46,7 @@ export interface Pebble {
 
 export async function startPebble(options: PebbleOptions): Promise<Pebble> {
   const folder = await mkdtemp(join(tmpdir(), "skerry-pebble-"));
-  const [acmePort, managementPort, tlsPort, dnsPort, dnsManagementPort] = await lastingPorts(5);
+  const [acmePort, managementPort, tlsPort, dnsPort, dnsManagementPort] = await freePorts(5);
   const ca = await testCa();
   const server = await ca.issueFor(["localhost", "127.0.0.1"]);
   const caPath = join(folder, "ca.pem");
@@ -150,21 +149,6 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
       await rm(folder, { recursive: true, force: true });
     },
   };
-}
-
-/** Ports that nobody listens on right now. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      server.listen(0, "127.0.0.1");
-      await once(server, "listening");
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 function get(url: string, ca: string): Promise<string> {

@@ -22,7 +22,8 @@ import { createAcmeIssuer } from "../../src/tls/issuer.ts";
 import { awaitRecord } from "../../src/tls/propagation.ts";
 import { createRfc2136 } from "../../src/tls/rfc2136.ts";
 import { type Knot, startKnot } from "../support/knot.ts";
-import { freePorts, type Pebble, startPebble } from "../support/pebble.ts";
+import { type Pebble, startPebble } from "../support/pebble.ts";
+import { freePorts } from "../support/ports.ts";
 
 const clock = systemClock;
 const never = new AbortController().signal;

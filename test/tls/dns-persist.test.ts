@@ -12,7 +12,8 @@ import { createRfc2136 } from "../../src/tls/rfc2136.ts";
 import type { ChallengeAnswer } from "../../src/tls/validate.ts";
 import { type AcmeFront, startAcmeFront } from "../support/acme-front.ts";
 import { type Knot, startKnot } from "../support/knot.ts";
-import { freePorts, type Pebble, startPebble } from "../support/pebble.ts";
+import { type Pebble, startPebble } from "../support/pebble.ts";
+import { freePorts } from "../support/ports.ts";
 
 const clock = systemClock;
 const never = new AbortController().signal;

@@ -12,7 +12,8 @@ import { createHttpChallenge, type HttpChallenge } from "../../src/tls/challenge
 import { createAcmeIssuer, type Issuer } from "../../src/tls/issuer.ts";
 import { createLocalCa } from "../../src/tls/local-ca.ts";
 import { problemOf } from "../../src/tls/problem.ts";
-import { freePorts, type Pebble, startPebble } from "../support/pebble.ts";
+import { type Pebble, startPebble } from "../support/pebble.ts";
+import { freePorts } from "../support/ports.ts";
 
 let pebble: Pebble;
 let server: Server;

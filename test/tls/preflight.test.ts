@@ -12,7 +12,8 @@ import { createAcmeIssuer } from "../../src/tls/issuer.ts";
 import { type Applicant, createPreflight, isPublicDirectory } from "../../src/tls/preflight.ts";
 import { reachAnswer } from "../../src/tls/reach.ts";
 import { type Knot, startKnot } from "../support/knot.ts";
-import { freePorts, startPebble } from "../support/pebble.ts";
+import { startPebble } from "../support/pebble.ts";
+import { freePorts } from "../support/ports.ts";
 
 const THUMBPRINT = "t".repeat(43);
 const ACCOUNT = "https://ca.test/acct/1";

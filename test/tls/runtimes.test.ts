@@ -8,7 +8,8 @@ import { createInterface } from "node:readline";
 import { connect } from "node:tls";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { freePorts, type Pebble, startPebble } from "../support/pebble.ts";
+import { type Pebble, startPebble } from "../support/pebble.ts";
+import { freePorts } from "../support/ports.ts";
 
 const SCRIPT = join(dirname(fileURLToPath(import.meta.url)), "edge-script.ts");
 const RUNTIMES: readonly (readonly [string, readonly string[]])[] = [

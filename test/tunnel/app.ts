@@ -33,6 +33,7 @@ const server = createServer((request, response) => {
       return;
     }
     case "/slow":
+      if (url.searchParams.has("tell")) console.log("a slow one is here");
       setTimeout(() => response.end(SERVER_NAME), Number(url.searchParams.get("ms") ?? 500));
       return;
     case "/trickle":

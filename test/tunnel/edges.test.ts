@@ -1,5 +1,4 @@
 /** Two edges with one storage and one wormhole at both: an edge may stop, die and start again beside the other. */
-import { setTimeout as pause } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { startEdge } from "../support/edge.ts";
 import { type Child, eventually } from "../support/processes.ts";
@@ -19,8 +18,8 @@ test.each(PAIRS)(
     const stop = load(stays);
 
     // It drains: agents hear of it, and what is in flight is finished.
-    const slow = ask(first, "/slow?ms=600");
-    await pause(200);
+    const slow = ask(first, "/slow?ms=600&tell");
+    await agent.saw(/a slow one is here/);
     const ended = first.edge.stop();
     await agent.saw(/wormhole\.edge_leaving/);
     expect((await slow).status).toBe(200);
