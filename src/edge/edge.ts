@@ -1,17 +1,15 @@
 /** The composition root: everything an edge is made of meets here, and nowhere else. */
 import { randomBytes } from "node:crypto";
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.ts";
-import type { HostConfig, HostHandler, ListenAddress, ResolvedConfig } from "../config/config.ts";
+import type { ListenAddress, ResolvedConfig } from "../config/config.ts";
 import { EdgeError } from "../errors.ts";
 import type { RequestContext } from "../exchange/context.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { joinHeader } from "../exchange/headers.ts";
 import { installWebGlobals } from "../exchange/web-globals.ts";
-import { lazyResponse, sendResponse } from "../exchange/web-response.ts";
+import { sendResponse } from "../exchange/web-response.ts";
 import { createLog, type Log } from "../log.ts";
 import { createMetrics, type Metrics } from "../metrics.ts";
-import { backendApp, prepareApp } from "../middleware/host-app.ts";
-import { failExchange, problem } from "../proxy/problem.ts";
+import { failExchange } from "../proxy/problem.ts";
 import { splice } from "../proxy/splice.ts";
 import { runtimeName, runtimeVersion } from "../runtime.ts";
 import type { Issuer } from "../tls/issuer.ts";
@@ -22,34 +20,25 @@ import { createResolver } from "../tls/resolver.ts";
 import { version } from "../version.ts";
 import { openAdmin } from "./admin-listener.ts";
 import type { AdminSource } from "./admin-source.ts";
-import { withHsts, withLocation } from "./answer-fields.ts";
 import { backendView } from "./backend-view.ts";
 import { createCertificates } from "./certificates.ts";
 import { createConnections } from "./connections.ts";
 import { openDynamic } from "./dynamic.ts";
 import { createExplaining } from "./explain.ts";
+import { createFollowing, type InForce } from "./following.ts";
 import { createHandler } from "./handler.ts";
 import { createIssuing } from "./issuing.ts";
 import { openPlainListener } from "./listeners.ts";
 import { permitFirst } from "./on-demand.ts";
 import { answerChallenge, createPlainHandler } from "./plain.ts";
 import { createPresence } from "./presence.ts";
-import { createProxying, proxyHandler } from "./proxying.ts";
+import { createProxying } from "./proxying.ts";
 import { degradations } from "./readiness.ts";
 import { asksClients, refuseChange } from "./reload.ts";
-import {
-  type App,
-  createRouteTable,
-  hostOf,
-  lookUp,
-  madeWhenAsked,
-  onceEach,
-  type Route,
-  type RouteTable,
-} from "./routes.ts";
+import { type App, hostOf, lookUp } from "./routes.ts";
+import { createRouting } from "./routing.ts";
 import { openSecureListener } from "./secure-listener.ts";
 import { openStorage } from "./storage.ts";
-import { createTrust, type Trust } from "./trust.ts";
 import { createTunnels } from "./tunnels.ts";
 
 /** A running edge. */
@@ -112,9 +101,7 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
     gauge.set(storage.away?.() ? 1 : 0),
   );
 
-  let current = config;
   let state: "starting" | "ready" | "draining" = "starting";
-  let trust: Trust = createTrust(config.trustedProxies);
 
   const issuing = createIssuing(config.acme, { storage, clock, log });
   const { challenge, alpn, issuers } = issuing;
@@ -137,67 +124,20 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
   const handshakeErrors = metrics.counter("skerry_tls_handshake_errors_total", "Failed TLS handshakes.", [
     "reason",
   ]);
-  const connections = createConnections(() => current.limits.maxConnectionsPerClient);
+  const connections = createConnections(() => inForce().config.limits.maxConnectionsPerClient);
   metrics.gauge("skerry_connections", "Open downstream connections.", [], (gauge) =>
     gauge.set(connections.size),
   );
 
-  const report = (error: EdgeError, context: RequestContext | undefined): void => {
-    if (error.source === "upstream" || error.source === "downstream") return;
-    const { cause } = error;
-    log.error("middleware.failed", {
-      id: context?.requestId,
-      host: context?.host,
-      code: error.code,
-      message: error.message,
-      ...(cause instanceof Error && { stack: cause.stack }),
-    });
-  };
-  const answer = (error: EdgeError, context: RequestContext | undefined): Response => {
-    const accept = context && joinHeader(context.exchange.head.headers, "accept");
-    const { head, body } = problem(error, { accept, requestId: context?.requestId });
-    return lazyResponse(head, body);
-  };
-  const appOf = (handler: HostHandler, host: string): App => {
-    const appOptions = { host, report, answer };
-    switch (handler.kind) {
-      case "backend":
-        return madeWhenAsked(() =>
-          backendApp(proxyHandler(proxying, handler.backend), handler.use, appOptions),
-        );
-      case "app":
-        prepareApp(handler.app, appOptions);
-        return handler.app;
-      default:
-        return handler satisfies never;
-    }
-  };
-  const routeOf = onceEach(
-    ({ name, handler, hsts, clientAuth }: HostConfig): Route => ({
-      host: name,
-      app: withHsts(appOf(handler, name), hsts),
-      clientAuth: clientAuth && (clientAuth.required ? "required" : "optional"),
-    }),
-  );
-  const tableOf = ({ hosts, onDemand: others, location, locationHeader }: ResolvedConfig): RouteTable => {
-    const told = (inner: App): App => withLocation(inner, locationHeader ? location : undefined);
-    const app = others && told(withHsts(appOf(others.handler, "hosts on demand"), others.hsts));
-    return createRouteTable(
-      [...hosts.values()].map(routeOf).map((route) => ({ ...route, app: told(route.app) })),
-      (host) => (app && onDemand?.has(host) ? { host, app, label: "on-demand" } : undefined),
-    );
-  };
-  let routes = tableOf(config);
-
   const fail = (exchange: Exchange, error: EdgeError, context?: RequestContext): void =>
     failExchange(exchange, error, context);
-  const explain = createExplaining(() => current.explain, clock);
+  const explain = createExplaining(() => inForce().config.explain, clock);
   const handle = createHandler({
-    routes: () => routes,
-    trust: () => trust,
+    routes: () => inForce().routes,
+    trust: () => inForce().trust,
     location: config.location,
     proxying,
-    accessLog: () => current.accessLog,
+    accessLog: () => inForce().config.accessLog,
     explain,
     clock,
     log,
@@ -206,16 +146,18 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
       sendResponse(exchange, response, (client, upgrade) => splice(client, upgrade.stream, clock)),
     fail,
   });
-  const onExchange = onDemand ? permitFirst(onDemand, (authority) => routes.find(authority), handle) : handle;
+  const onExchange = onDemand
+    ? permitFirst(onDemand, (authority) => inForce().routes.find(authority), handle)
+    : handle;
   const onPlainExchange = createPlainHandler({
-    hasHost: (host) => routes.find(host) !== undefined || onDemand?.mayHave(host) === true,
+    hasHost: (host) => inForce().routes.find(host) !== undefined || onDemand?.mayHave(host) === true,
     challenge: (path) => answerChallenge(challenge, path, clock),
     reach: (path) => reachAnswer(path, challenge.thumbprints?.() ?? []),
     https: () => https.address,
     fail,
   });
   const common = {
-    limits: () => current.limits,
+    limits: () => inForce().config.limits,
     clock,
     connections,
     onOffence: (reason: string) => offences.inc({ reason }),
@@ -234,6 +176,11 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
     log,
     metrics,
   });
+  const following = createFollowing(config, {
+    ...{ backends: proxying.backends, issuing, certificates, tunnels, log },
+    routes: createRouting({ proxying, log, onDemand }),
+  });
+  const inForce = (): InForce => following.now;
   const health = {
     certificates: () => certificates.manager.status(),
     backends: () => proxying.backends.all().map(backendView),
@@ -245,12 +192,12 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
     listen: () => ({ http: http.address, https: https.address, admin: admin.address }),
     state: () => state,
     problems: () => degradations(health),
-    hosts: () => current.hosts.size,
+    hosts: () => inForce().config.hosts.size,
     wormholes: () => tunnels.wormholes(),
     resolver,
     onAddresses: () => tunnels.announce(),
   });
-  const clientCa = (name: string): string | undefined => lookUp(current.hosts, name)?.clientAuth?.ca;
+  const clientCa = (name: string): string | undefined => lookUp(inForce().config.hosts, name)?.clientAuth?.ca;
   const placeholder = await createPlaceholder(clock);
   resolver.setPlaceholder(placeholder);
   const opened: { stop(): void }[] = [];
@@ -319,19 +266,7 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
     throw thrown;
   }
   tunnels.start();
-  const follow = async (next: ResolvedConfig, namesWaitMs?: number): Promise<void> => {
-    // Built before anything changes: a route that cannot be made leaves everything as it was.
-    const table = tableOf(next);
-    const nextTrust = createTrust(next.trustedProxies);
-    await proxying.backends.update(next.backends, next.dns, namesWaitMs);
-    current = next;
-    trust = nextTrust;
-    routes = table;
-    tunnels.refresh();
-    issuing.follow(next.acme);
-    await certificates.follow(next);
-  };
-  dynamic?.start((next) => follow(next, DYNAMIC_NAMES_MS));
+  dynamic?.start((next) => following.follow(next, DYNAMIC_NAMES_MS));
   state = "ready";
   presence.start();
   const addresses = { http: http.address, https: https.address, admin: admin.address };
@@ -347,13 +282,14 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
   let closing: Promise<void> | undefined;
   const drain = async (): Promise<void> => {
     state = "draining";
-    log.info("edge.draining", { connections: connections.size, timeoutMs: current.drainTimeoutMs });
+    const { drainTimeoutMs } = inForce().config;
+    log.info("edge.draining", { connections: connections.size, timeoutMs: drainTimeoutMs });
     https.stop();
     http.stop();
     tunnels.drain();
     presence.nudge();
     const timeout = new Promise<"timeout">((resolve) => {
-      clock.after(current.drainTimeoutMs, () => resolve("timeout"));
+      clock.after(drainTimeoutMs, () => resolve("timeout"));
     });
     if ((await Promise.race([connections.drain(), timeout])) === "timeout")
       log.warn("edge.drain_timeout", { connections: connections.size });
@@ -373,14 +309,14 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
   return {
     addresses,
     async reload(next) {
-      refuseChange(current, next);
+      refuseChange(inForce().config, next);
       if (asksClients(next) && !https.asksClients)
         throw new EdgeError(
           "CONFIG_INVALID",
           "hosts: the first clientAuth takes a restart; the running config is kept",
           { source: "operator" },
         );
-      await (dynamic ? dynamic.rebase(next, follow) : follow(next));
+      await (dynamic ? dynamic.rebase(next, following.follow) : following.follow(next));
       log.info("edge.reloaded", { hosts: next.hosts.size, backends: next.backends.size });
     },
     drain: () => (draining ??= drain()),
