@@ -60,10 +60,11 @@ async function checkPairs({ hosts }: ResolvedConfig, file: string): Promise<void
 const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 function summary(config: ResolvedConfig): string {
+  const nothing = config.hosts.size === 0 && config.onDemand === undefined;
   let servers = 0;
   for (const backend of config.backends.values()) servers += backend.servers.length;
   return [
-    count(config.hosts.size, "host"),
+    count(config.hosts.size, "host") + (nothing ? ' (add some with "skerry hosts add")' : ""),
     count(config.backends.size, "backend"),
     count(servers, "server"),
   ].join(", ");

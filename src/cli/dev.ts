@@ -115,6 +115,12 @@ async function devConfig(
         },
         { certificates: "local" },
       );
+  if (resolved.hosts.size === 0)
+    throw new EdgeError(
+      "USAGE",
+      'hosts: empty; skerry dev serves the hosts of the file: add one, such as "app.example.com": { backend: "web" }',
+      { source: "operator" },
+    );
   const folder = resolve(storageFolder(options.storage ?? "file:certs/dev"));
   // Loaded here, so that other commands do not wait for X.509.
   const { devCertificates } = await import("./dev-certificates.ts");

@@ -160,17 +160,21 @@ function checkHosts(config: Fields, hosts: Fields): Problem[] {
     if (isApp(value) || fieldsOf(value) !== value) continue;
     problems.push(...checkHandler(path, fieldsOf(value), backends), ...checkHsts(path, fieldsOf(value).hsts));
   }
-  if (
-    config.onDemand === undefined &&
-    config.hosts !== undefined &&
-    Object.keys(hosts).length === 0 &&
-    fieldsOf(config.hosts) === config.hosts
-  )
+  if (isEmpty(config) && config.onDemand === undefined && !mayBeAdded(config))
     problems.push({
       path: ["hosts"],
       message: 'empty; add one, such as "app.example.com": { backend: "web" }',
     });
   return problems;
+}
+
+/** No host is named, and that is no slip of the pen. */
+const isEmpty = ({ hosts }: Fields): boolean =>
+  hosts !== undefined && fieldsOf(hosts) === hosts && Object.keys(hosts).length === 0;
+
+/** Whether commands can add hosts: in storage that they see too, with certificates from somewhere. */
+function mayBeAdded({ storage, acme, tls }: Fields): boolean {
+  return storage !== "memory:" && (acme !== undefined || fieldsOf(tls).folder !== undefined);
 }
 
 /** Each CA is another one, and has terms of its own. */
@@ -278,9 +282,10 @@ function checkAcme(config: Fields, hosts: Fields): Problem[] {
       },
     ];
   const [first] = needing;
-  if (first === undefined && config.onDemand === undefined) return [];
+  if (first === undefined && config.onDemand === undefined && !isEmpty(config)) return [];
   // A folder may hold certificates for all of them.
   if (config.acme === undefined && folder) return [];
+  if (config.acme === undefined && first === undefined) return [];
   if (config.acme === undefined)
     return [
       {

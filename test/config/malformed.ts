@@ -14,12 +14,20 @@ export const servers = (...list: unknown[]): object => backend({ servers: list }
 export const hosts = (map: unknown): object => ({ ...good, hosts: map });
 const host = (name: string): object => hosts({ [name]: { backend: "web" } });
 
+const EMPTY = 'hosts: empty; add one, such as "app.example.com": { backend: "web" }';
+
 export const MALFORMED: [what: string, input: unknown, line: string | RegExp][] = [
   ["a config that is no object", "web", 'expected an object, got "web"'],
   ["an array", [], "expected an object, got an array"],
   ["null", null, "expected an object, got null"],
   ["no hosts", { acme }, "hosts: missing"],
-  ["empty hosts", hosts({}), 'hosts: empty; add one, such as "app.example.com": { backend: "web" }'],
+  ["empty hosts that no command can fill", { ...hosts({}), storage: "memory:" }, EMPTY],
+  ["empty hosts that would have no certificate", { ...hosts({}), acme: undefined }, EMPTY],
+  [
+    "empty hosts, and a CA whose terms are not agreed to",
+    { ...hosts({}), acme: {} },
+    "acme.agreeToTerms: must be true to order certificates; read the CA's terms of service, then add agreeToTerms: true",
+  ],
   ["a misspelt field", { ...good, lisen: {} }, 'lisen: unknown field; did you mean "listen"?'],
   [
     "a misspelt nested field",

@@ -27,13 +27,13 @@ beforeAll(async () => {
 afterAll(() => origin?.close());
 
 describe.each<Runtime>(["node", "bun", "deno"])("%s", (runtime) => {
-  const config = (): string =>
+  const config = (hosts: object = { [FIXED]: { backend: "web" } }): string =>
     configFile({
       listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0" },
       storage: "file:./certs",
       tls: { folder },
       backends: { web: { servers: [origin.url] } },
-      hosts: { [FIXED]: { backend: "web" } },
+      hosts,
     });
 
   test("hosts are added and removed while no edge runs, and beside one, which keeps them over a restart", async () => {
@@ -78,6 +78,19 @@ describe.each<Runtime>(["node", "bun", "deno"])("%s", (runtime) => {
     );
     const table = await command("backends", "list");
     expect(table.stdout).toBe(`web   ${origin.url}  config\nlate  ${origin.url}  dynamic\n`);
+    await edge.stop();
+  }, 60_000);
+
+  test("a config may leave all hosts to commands", async () => {
+    const file = config({});
+    const check = await skerry(runtime, ["check", "--config", file]);
+    expect(check.stdout).toBe('ok: 0 hosts (add some with "skerry hosts add"), 1 backend, 1 server\n');
+    const edge = await startEdge(runtime, file);
+    await expect(handshake({ port: edge.https.port, host: ADDED })).rejects.toThrow();
+    await skerry(runtime, ["hosts", "add", ADDED, "--backend", "web", "--config", file]);
+    await eventually("it is served", () =>
+      visit({ port: edge.https.port, host: ADDED, ca }).then(({ status }) => status === 200),
+    );
     await edge.stop();
   }, 60_000);
 
