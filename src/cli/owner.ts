@@ -18,7 +18,8 @@ export async function actAsOwner(storage: string): Promise<void> {
   if (folder === undefined || getuid?.() !== 0 || !setuid || !setgid) return;
   const owner = await stat(folder).catch(() => undefined); // Made on the first write.
   if (owner === undefined || owner.uid === 0) return;
-  setgroups?.call(process, [owner.gid]); // Deno 2.9.5 has none.
+  // Deno 2.9.5 has none: there root's further groups stay until the command ends.
+  setgroups?.call(process, [owner.gid]);
   setgid.call(process, owner.gid);
   setuid.call(process, owner.uid);
 }
