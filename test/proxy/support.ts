@@ -29,6 +29,7 @@ import { splice } from "../../src/proxy/splice.ts";
 import { transportFor } from "../../src/proxy/transport.ts";
 import { createPool, DEFAULT_BALANCING, type Pool } from "../../src/upstream/pool.ts";
 import { DEFAULT_RETRY } from "../../src/upstream/retry.ts";
+import { seeded } from "../upstream/support.ts";
 
 /** A self-signed certificate for one name. */
 export async function testCertificate(name: string): Promise<{ key: string; cert: string }> {
@@ -140,7 +141,7 @@ export async function startProxy(ports: readonly number[], options: ProxyOptions
     hedge: undefined,
     ...options.backend,
   };
-  const pool = createPool("web", { clock, random: Math.random, balancing: config.balancing });
+  const pool = createPool("web", { clock, random: seeded(1), balancing: config.balancing });
   pool.update(
     config.servers.map((server) => ({
       id: server.id,
