@@ -7,6 +7,7 @@ import { formatAddress, parseAddress } from "../config/parse.ts";
 import { resolveConfig } from "../config/resolve.ts";
 import { EdgeError } from "../errors.ts";
 import { silentLog } from "../log.ts";
+import { runtimeName } from "../runtime.ts";
 import { LISTEN_FIELDS, type ListenFlags, listenFlags, storageFlag } from "./flags.ts";
 import { freeAddress } from "./free-address.ts";
 import { humanLog } from "./human-log.ts";
@@ -132,6 +133,7 @@ async function devConfig(
     ...resolved,
     listen,
     storage: `file:${folder}`,
+    tunnel: { address: dialled(listen.https, source?.input) },
     hosts,
     drainTimeoutMs: Math.min(resolved.drainTimeoutMs, DEV_DRAIN_MS),
   };
@@ -162,6 +164,21 @@ async function devListen(flags: ListenFlags, input: unknown, moved: string[]): P
   return chosen as Listen;
 }
 
+/** What agents dial: as the file says, or here. A host's own name leads to where it is served in earnest. */
+function dialled({ host, port }: ListenAddress, input: unknown): string | undefined {
+  const written = (input as { tunnel?: { address?: string } } | null | undefined)?.tunnel?.address;
+  if (written !== undefined || port === 0) return written;
+  return formatAddress({ host: host === "::" || host === "0.0.0.0" ? "127.0.0.1" : host, port });
+}
+
+/** How this program is run, for lines to paste. */
+function ourselves(): string {
+  const program = process.argv[1] ?? "";
+  if (!program.endsWith(".ts")) return "skerry";
+  const by = runtimeName === "deno" ? "deno run -A" : runtimeName;
+  return `${by} ${relative(process.cwd(), program)}`;
+}
+
 /** What to do next, with lines that work when pasted. */
 function welcome(
   { config: file, storage = "certs/dev" }: DevOptions,
@@ -172,9 +189,10 @@ function welcome(
 ): string {
   const ca = relative(process.cwd(), caPath);
   const { port } = at.https;
+  const dial = config.tunnel.address ?? dialled(at.https, undefined);
   const curls = [...config.hosts.keys()].slice(0, 3).map((host) => {
     const resolves = host === "localhost" ? "" : ` --resolve ${host}:${port}:127.0.0.1`;
-    return `  curl --cacert ${/\s/.test(ca) ? JSON.stringify(ca) : ca}${resolves} https://${host}:${port}/\n`;
+    return `  curl --cacert ${/\s/.test(ca) ? JSON.stringify(ca) : ca}${resolves} https://${host}:${port}/`;
   });
   const empty = [...config.backends].filter(([, { servers }]) => servers.length === 0).map(([name]) => name);
   return [
@@ -185,6 +203,7 @@ function welcome(
     file === undefined ? "Paste this a few times; statler and waldorf share the answers:" : "Try:",
     "",
     ...curls,
+    "",
     `  https      ${formatAddress(at.https)}   trust ${ca} in a browser to open it there`,
     `  http       ${formatAddress(at.http)}`,
     `  metrics    http://${formatAddress(at.admin)}/metrics`,
@@ -192,9 +211,10 @@ function welcome(
       ? []
       : empty.flatMap((backend) => [
           "",
-          `Backend ${backend} has no servers yet; they join with a token, as \`wormhole COMMAND\`:`,
+          `Backend ${backend} has no servers yet; they join by wormholes, with a token:`,
           "",
-          `  export "$(skerry token create ${backend} --config ${file} --storage ${storage})"`,
+          `  export "$(${ourselves()} token create ${backend} --config ${file} --storage ${storage} --address ${dial})"`,
+          `  ${ourselves()} wormhole COMMAND`,
         ])),
     "",
     "Ctrl-C ends it.",

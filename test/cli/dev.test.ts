@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { command } from "../support/edge.ts";
 import { freePort } from "../support/ports.ts";
-import { type Child, eventually, run, start } from "../support/processes.ts";
+import { type Child, eventually, ROOT, run, start } from "../support/processes.ts";
 
 const newFolder = (): string => mkdtempSync(join(tmpdir(), "skerry-dev-"));
 
@@ -138,4 +138,28 @@ export default {
     expect(curl(line.replaceAll("one.", "two."), cwd)).toBe("hello from two.example.com\n");
     expect(await child.stop("SIGINT")).toEqual({ code: 0, signal: undefined });
   });
+
+  test("a container joins a backend without servers by the lines that it prints", async () => {
+    const cwd = newFolder();
+    writeFileSync(
+      join(cwd, "edge.json"),
+      JSON.stringify({
+        listen: { http: "127.0.0.1:0", https: `127.0.0.1:${await freePort()}`, admin: "127.0.0.1:0" },
+        backends: { web: {} },
+        hosts: { "one.example.com": { backend: "web" } },
+      }),
+    );
+    const child = dev(cwd, "--config", "edge.json");
+    const [, token, wormhole] = await child.saw(/^ {2}(export .+)\n {2}(.+ wormhole )COMMAND$/m);
+    const app = start("sh", ["-c", `${token} && exec ${wormhole} node ${join(ROOT, "test/tunnel/app.ts")}`], {
+      cwd,
+      env: { SERVER_NAME: "statler" },
+    });
+    await app.saw(/wormhole\.joined[\s\S]*wormhole\.joined/);
+    expect(curl(await pasted(child), cwd)).toBe("statler");
+    expect((await app.stop()).code).toBe(0);
+    expect(await child.stop("SIGINT")).toEqual({ code: 0, signal: undefined });
+    // It is told of no other edge: the host's own name leads to where it is served in earnest.
+    expect(app.output()).not.toContain("wormhole.unresolved");
+  }, 60_000);
 });
