@@ -8,7 +8,7 @@ import {
   PROTOCOL_ERROR,
   STREAM_CLOSED,
 } from "./errors.ts";
-import { ReceiveBudget, ReceiveWindow } from "./flow.ts";
+import { ReceiveBudget, ReceiveWindow, roundTrip } from "./flow.ts";
 import {
   CONTINUATION,
   DATA,
@@ -65,6 +65,7 @@ export abstract class Http2Connection extends Listening {
     this.#window = new ReceiveBudget(
       Math.max(connectionWindowBytes, DEFAULT_WINDOW),
       maxConnectionWindowBytes,
+      this.now,
     );
     this.idleSince = this.now;
   }
@@ -103,7 +104,7 @@ export abstract class Http2Connection extends Listening {
     const { streamWindowBytes, maxStreamWindowBytes } = this.limits.http2;
     // Until our SETTINGS are acknowledged the peer goes by the default.
     const size = this.settingsAcked ? streamWindowBytes : Math.max(streamWindowBytes, DEFAULT_WINDOW);
-    return new ReceiveWindow(size, maxStreamWindowBytes);
+    return new ReceiveWindow(size, maxStreamWindowBytes, this.now);
   }
 
   onOversize(type: number, streamId: number, length: number): void {
@@ -194,7 +195,7 @@ export abstract class Http2Connection extends Listening {
 
   /** Bytes of DATA are no longer held by us. */
   credit(bytes: number): void {
-    const increment = this.#window.release(bytes, this.now);
+    const increment = this.#window.release(bytes, this.now, this.roundTripMs);
     if (increment === 0 || this.closed) return;
     this.output.windowUpdate(0, increment);
     this.schedule();
@@ -305,6 +306,7 @@ export abstract class Http2Connection extends Listening {
       if (end !== start) return this.breach(FRAME_SIZE_ERROR, "SETTINGS ACK with content");
       if (this.settingsAcked) return this.offend(this.guard.settings());
       this.settingsAcked = true;
+      this.roundTripMs = roundTrip(this.now - this.openedAt);
       if (this.limits.http2.headerTableBytes !== 4096)
         this.decoder.setLimit(this.limits.http2.headerTableBytes);
       return;

@@ -1,5 +1,6 @@
 /** The sending half of a connection: whose turn it is, what the windows allow, and one write per turn. */
 import type { ByteStream } from "../exchange/stream.ts";
+import { roundTrip } from "./flow.ts";
 import {
   CONTINUATION,
   DEFAULT_WINDOW,
@@ -25,6 +26,9 @@ export abstract class Sending implements Turned {
   readonly output: Output = new Output();
   /** Bytes that a stream may hold before its producer must wait. */
   readonly maxBufferedBytes: number;
+  readonly openedAt: number;
+  /** How long an answer of the peer takes, as its acknowledgement of our SETTINGS tells. */
+  roundTripMs: number = roundTrip();
   /** Monotonic time of the event that is being worked on. */
   now: number;
   /** Whether a flush is due at the end of this turn. */
@@ -45,6 +49,7 @@ export abstract class Sending implements Turned {
   constructor(stream: ByteStream, maxBufferedBytes: number, now: number) {
     this.stream = stream;
     this.maxBufferedBytes = maxBufferedBytes;
+    this.openedAt = now;
     this.now = now;
   }
 

@@ -84,7 +84,6 @@ export function serveHttp2(stream: ByteStream, options: ServeHttp2Options): Http
 export class ServerConnection extends Http2Connection implements Http2Server {
   readonly downstream: DownstreamConnection;
   readonly #options: ServeHttp2Options;
-  readonly #startedAt: number;
   #prefaceSeen = 0;
   #lastId = 0;
   #requests = 0;
@@ -105,7 +104,6 @@ export class ServerConnection extends Http2Connection implements Http2Server {
     });
     this.#options = options;
     this.downstream = options.connection;
-    this.#startedAt = this.now;
     const { http2, maxHeadBytes } = options.limits;
     const settings: [number, number][] = [
       [SETTINGS_MAX_CONCURRENT_STREAMS, http2.maxStreams],
@@ -344,13 +342,13 @@ export class ServerConnection extends Http2Connection implements Http2Server {
   }
 
   protected roleSweep(now: number): void {
-    if (!this.settingsSeen && now - this.#startedAt > this.limits.headTimeoutMs) {
+    if (!this.settingsSeen && now - this.openedAt > this.limits.headTimeoutMs) {
       this.report("head_timeout");
       this.destroy();
       return;
     }
     // RFC 9113 §6.5.3. A long upload on a thin line may stand before the acknowledgement, so there is no hurry.
-    if (!this.settingsAcked && now - this.#startedAt > this.limits.idleTimeoutMs) {
+    if (!this.settingsAcked && now - this.openedAt > this.limits.idleTimeoutMs) {
       this.fail(SETTINGS_TIMEOUT, "SETTINGS were not acknowledged", "idle_timeout");
       return;
     }

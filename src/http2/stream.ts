@@ -84,7 +84,7 @@ export abstract class Http2Stream {
     this.#queue.push(chunk);
     this.#queued += chunk.length;
     session.ready(this);
-    if (this.#queued < session.maxBufferedBytes) return true;
+    if (this.#queued <= session.maxBufferedBytes) return true;
     this.#producerWaits = true;
     return false;
   }
@@ -194,7 +194,7 @@ export abstract class Http2Stream {
     const session = this.session;
     session.credit(bytes);
     if (this.remoteClosed || this.dead) return;
-    const give = this.receiveWindow?.consume(bytes, session.now) ?? 0;
+    const give = this.receiveWindow?.consume(bytes, session.now, session.roundTripMs) ?? 0;
     if (give > 0) {
       session.output.windowUpdate(this.id, give);
       session.schedule();

@@ -1,6 +1,5 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ReceiveWindow } from "../../src/http2/flow.ts";
 import {
   decodeFrame,
   encodeFrame,
@@ -197,52 +196,5 @@ describe("HPACK", () => {
       }
       expect(list.length).toBeLessThan(6);
     }
-  });
-});
-
-describe("receive windows", () => {
-  test("an eighth of a window is given back at once, never less", () => {
-    const window = new ReceiveWindow(1000, 1000);
-    expect(window.receive(1000)).toBe(true);
-    expect(window.receive(1)).toBe(false);
-    expect(window.consume(124, 0)).toBe(0);
-    expect(window.consume(1, 0)).toBe(125);
-  });
-
-  test("a reader that keeps up doubles it, up to the bound", () => {
-    const window = new ReceiveWindow(1000, 3000);
-    let now = 1000;
-    for (let i = 0; i < 10; i++) {
-      now += 10;
-      window.consume(window.size / 2, now);
-    }
-    expect(window.size).toBe(3000);
-  });
-
-  test("a reader that always has bytes waiting does not, however much it takes", () => {
-    const window = new ReceiveWindow(1000, 4000);
-    window.receive(1000);
-    for (let now = 1000; now < 2000; now += 10) {
-      // The peer fills at once whatever it is given.
-      const given = window.consume(100, now);
-      if (given > 0) window.receive(given);
-    }
-    expect(window.size).toBe(1000);
-  });
-
-  test("one that catches up now and then does", () => {
-    const window = new ReceiveWindow(1000, 4000);
-    for (let now = 1000; now < 2000; now += 50) {
-      window.receive(250);
-      window.consume(125, now);
-      window.consume(125, now + 1);
-    }
-    expect(window.size).toBe(4000);
-  });
-
-  test("a slow reader does not", () => {
-    const window = new ReceiveWindow(1000, 4000);
-    for (let now = 1000; now < 20_000; now += 1000) window.consume(500, now);
-    expect(window.size).toBe(1000);
   });
 });
