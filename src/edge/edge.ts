@@ -24,6 +24,7 @@ import { backendView } from "./backend-view.ts";
 import { createCertificates } from "./certificates.ts";
 import { createConnections } from "./connections.ts";
 import { openDynamic } from "./dynamic.ts";
+import { createEnding } from "./ending.ts";
 import { createExplaining } from "./explain.ts";
 import { createFollowing, type InForce } from "./following.ts";
 import { createHandler } from "./handler.ts";
@@ -206,9 +207,6 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
     opened.push(listener);
     return listener;
   };
-  const stopListening = (): void => {
-    for (const listener of opened) listener.stop();
-  };
 
   let https: Awaited<ReturnType<typeof openSecureListener>>;
   let http: Awaited<ReturnType<typeof openPlainListener>>;
@@ -260,7 +258,7 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
     await certificates.start();
     certificates.shareTickets((keys) => https.setTicketKeys(keys));
   } catch (thrown) {
-    stopListening();
+    for (const listener of opened) listener.stop();
     tunnels.close();
     await Promise.allSettled([presence.close(), certificates.close(), proxying.close(), storage.close()]);
     throw thrown;
@@ -278,33 +276,19 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
     runtime: `${runtimeName} ${runtimeVersion}`,
   });
 
-  let draining: Promise<void> | undefined;
-  let closing: Promise<void> | undefined;
-  const drain = async (): Promise<void> => {
-    state = "draining";
-    const { drainTimeoutMs } = inForce().config;
-    log.info("edge.draining", { connections: connections.size, timeoutMs: drainTimeoutMs });
-    https.stop();
-    http.stop();
-    tunnels.drain();
-    presence.nudge();
-    const timeout = new Promise<"timeout">((resolve) => {
-      clock.after(drainTimeoutMs, () => resolve("timeout"));
-    });
-    if ((await Promise.race([connections.drain(), timeout])) === "timeout")
-      log.warn("edge.drain_timeout", { connections: connections.size });
-  };
-  const close = async (): Promise<void> => {
-    state = "draining";
-    stopListening();
-    connections.destroy();
-    admin.close();
-    tunnels.close();
-    await Promise.allSettled([presence.close(), dynamic?.close()]);
-    await Promise.allSettled([certificates.close(), proxying.close()]);
-    await storage.close();
-    log.info("edge.closed");
-  };
+  const ending = createEnding({
+    ...{ clock, log, connections, tunnels, presence, admin },
+    listeners: [https, http],
+    drainTimeoutMs: () => inForce().config.drainTimeoutMs,
+    begun() {
+      state = "draining";
+    },
+    groups: [
+      [presence, dynamic],
+      [certificates, proxying],
+    ],
+    storage,
+  });
 
   return {
     addresses,
@@ -319,7 +303,7 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
       await (dynamic ? dynamic.rebase(next, following.follow) : following.follow(next));
       log.info("edge.reloaded", { hosts: next.hosts.size, backends: next.backends.size });
     },
-    drain: () => (draining ??= drain()),
-    close: () => (closing ??= close()),
+    drain: ending.drain,
+    close: ending.close,
   };
 }
