@@ -79,11 +79,13 @@ export function certificateTests(runtime: Runtime): void {
     test("requests reach both backends, and each server answers its share", async () => {
       const load = startLoad({ port: edge.https.port, host: A, ca: roots });
       await eventually("100 answers", () => load.tally.done >= 100);
+      // One that was held up for a moment gets less until its peak has faded.
+      const share = (name: string): number => load.tally.servers.get(name) ?? 0;
+      await eventually("more than 10 of each", () => share("statler") > 10 && share("waldorf") > 10, 60_000);
       const { failures, servers } = await load.stop();
       expect(failures).toEqual([]);
       expect([...servers.keys()].sort()).toEqual(["statler", "waldorf"]);
-      for (const count of servers.values()) expect(count).toBeGreaterThan(10);
-    });
+    }, 90_000);
 
     test("the client chooses HTTP/2 or HTTP/1.1 by ALPN", async () => {
       const at = { port: edge.https.port, ca: roots, host: A };

@@ -140,7 +140,7 @@ describe("wormhole", () => {
     const script =
       "process.on('SIGUSR2', () => { console.log('heard'); process.exit(3); }); console.log('up'); setInterval(() => {}, 1000)";
     const agent = wormhole("node", at.token, "x", { app: ["node", "-e", script] });
-    await agent.saw(/up/);
+    await agent.saw(/^up$/m);
     agent.signal("SIGUSR2");
     expect((await agent.ended).code).toBe(3);
     expect(agent.stdout()).toContain("heard");
@@ -152,7 +152,9 @@ describe("wormhole", () => {
     await joined(agent);
     const [pid] = readFileSync(`/proc/${agent.pid}/task/${agent.pid}/children`, "utf8").trim().split(" ");
     process.kill(Number(pid), "SIGKILL");
-    await agent.saw(/command_ended[\s\S]*app statler[\s\S]*wormhole\.joined/);
+    // What the command writes and what the agent writes come by pipes of their own, in no order.
+    await agent.saw(/app statler[\s\S]*app statler/);
+    await agent.saw(/command_ended[\s\S]*wormhole\.joined/);
     expect(first).toBeDefined();
     expect((await ask(at)).body).toBe("statler");
     expect((await agent.stop()).code).toBe(0);
