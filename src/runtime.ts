@@ -1,4 +1,5 @@
 /** Which runtime this is, and every quirk that Skerry works around, each with the version seen and the issue. */
+import { Socket } from "node:net";
 import v8 from "node:v8";
 import vm from "node:vm";
 
@@ -30,18 +31,28 @@ interface PausableSocket {
  */
 export function boundReading(socket: PausableSocket): void {
   if (runtimeName !== "deno") return;
-  const below = (socket as { _handle?: { _parent?: { readStop?(): void; readStart?(): void } } })._handle
-    ?._parent;
-  if (typeof below?.readStop !== "function" || typeof below.readStart !== "function") return;
-  const { pause, resume } = socket;
-  socket.pause = () => {
-    below.readStop?.();
-    return pause.call(socket);
-  };
-  socket.resume = () => {
-    below.readStart?.();
-    return resume.call(socket);
-  };
+  if (typeof below(socket)?.readStop !== "function") return;
+  socket.pause = pauseBoth;
+  socket.resume = resumeBoth;
+}
+
+interface Below {
+  readStop?(): void;
+  readStart?(): void;
+}
+
+function below(socket: unknown): Below | undefined {
+  return (socket as { _handle?: { _parent?: Below } })._handle?._parent;
+}
+
+function pauseBoth(this: PausableSocket): unknown {
+  below(this)?.readStop?.();
+  return Socket.prototype.pause.call(this);
+}
+
+function resumeBoth(this: PausableSocket): unknown {
+  below(this)?.readStart?.();
+  return Socket.prototype.resume.call(this);
 }
 
 /**
@@ -71,6 +82,23 @@ export const readsIntoGivenBuffers: boolean = runtimeName !== "bun";
 
 /** Deno 2.9.5 leaves V8 for `performance.now()`, which takes 0.13 µs; Node and Bun take a third of that or less. */
 export const slowToReadTime: boolean = runtimeName === "deno";
+
+interface AlpnOptions {
+  ALPNProtocols?: string[];
+  ALPNCallback?: (offer: { protocols: string[] }) => string | undefined;
+}
+
+/**
+ * What a TLS server speaks, what it likes best first. Node 26.10 copies a list for each connection into memory that others share,
+ * which then lives as long as the connection: 6 KiB of it.
+ */
+export function alpnOptions(protocols: readonly string[]): AlpnOptions {
+  if (runtimeName !== "node") return { ALPNProtocols: [...protocols] };
+  return { ALPNCallback: (offer) => protocols.find((protocol) => offer.protocols.includes(protocol)) };
+}
+
+/** Deno 2.9.5 makes a configuration of TLS for each connection of a server that has an `SNICallback`: 13 KiB of memory. */
+export const configuresEveryHandshake: boolean = runtimeName === "deno";
 
 /** Bytes received between two young collections. Each takes some 0.2 ms. */
 const COLLECT_EVERY_BYTES = 8_388_608;

@@ -63,7 +63,7 @@ export function serve(
   options: ListenerOptions,
   socket: net.Socket,
   connection: DownstreamConnection,
-  authorize?: (authority: string) => boolean,
+  authorize?: (serverName: string, authority: string) => boolean,
 ): void {
   const ended = admit(options, socket, connection);
   if (!ended) return;
@@ -77,9 +77,16 @@ export function serve(
   };
   const served: Drainable =
     connection.tls?.alpn === "h2"
-      ? serveHttp2(socket, { ...common, scheme: "https", ...(authorize && { authorize }) })
+      ? serveHttp2(socket, { ...common, scheme: "https", ...asks(connection.tls, authorize) })
       : serveHttp1(socket, { ...common, scheme: connection.tls ? "https" : "http" });
   options.connections.add(served);
+}
+
+function asks(
+  { serverName }: NonNullable<DownstreamConnection["tls"]>,
+  authorize: ((serverName: string, authority: string) => boolean) | undefined,
+): { authorize?(authority: string): boolean } {
+  return authorize ? { authorize: (authority) => authorize(serverName, authority) } : {};
 }
 
 /** Port 80: challenges and the way to HTTPS. */

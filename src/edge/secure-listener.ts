@@ -2,7 +2,7 @@
 import net, { isIP } from "node:net";
 import tls from "node:tls";
 import type { ClientAuthState } from "../exchange/exchange.ts";
-import { boundReading } from "../runtime.ts";
+import { alpnOptions, boundReading, configuresEveryHandshake } from "../runtime.ts";
 import type { AlpnChallenge } from "../tls/alpn-challenge.ts";
 import type { KeyPair } from "../tls/bundle.ts";
 import { createIdentify, type Identify } from "../tls/client-auth.ts";
@@ -12,6 +12,9 @@ import { createConnections } from "./connections.ts";
 import { peekHello, refuseName } from "./hello.ts";
 import { listen, stopListening } from "./listen.ts";
 import { describe, type Listener, type ListenerOptions, serve } from "./listeners.ts";
+import { shakeHands } from "./shake-hands.ts";
+
+const HTTP = ["h2", "http/1.1"];
 
 type Context = tls.SecureContext | undefined;
 
@@ -78,35 +81,36 @@ class TlsFacts {
 export async function openSecureListener(options: SecureListenerOptions): Promise<SecureListener> {
   const { clock, clientAuth, placeholder, protocol } = options;
   const common = {
-    ALPNProtocols: ["h2", "http/1.1"],
     ...protocol,
     handshakeTimeout: options.handshakeTimeoutMs,
     allowHalfOpen: true,
     noDelay: true,
   };
 
+  const secured = (socket: tls.TLSSocket, clientAuth?: ClientAuthState): void => {
+    boundReading(socket);
+    const facts = new TlsFacts(socket, clientAuth);
+    if (options.tunnel && facts.alpn === options.tunnel.protocol) {
+      options.tunnel.accept(socket, describe(socket, facts).remoteAddress);
+      return;
+    }
+    serve(options, socket, describe(socket, facts), options.authorize);
+  };
+  const failed = (error: NodeJS.ErrnoException, socket: tls.TLSSocket): void => {
+    options.onHandshakeError(error.code ?? "unknown");
+    socket.destroy();
+  };
   const accept = (server: tls.Server, host?: string, identify?: Identify): void => {
-    server.on("secureConnection", (socket: tls.TLSSocket) => {
-      boundReading(socket);
-      const state = host !== undefined && identify ? { host, ...identify(socket) } : undefined;
-      const facts = new TlsFacts(socket, state);
-      if (options.tunnel && facts.alpn === options.tunnel.protocol) {
-        options.tunnel.accept(socket, describe(socket, facts).remoteAddress);
-        return;
-      }
-      serve(options, socket, describe(socket, facts), (authority) =>
-        options.authorize(facts.serverName, authority),
-      );
-    });
-    server.on("tlsClientError", (error: NodeJS.ErrnoException, socket: tls.TLSSocket) => {
-      options.onHandshakeError(error.code ?? "unknown");
-      socket.destroy();
-    });
+    server.on("secureConnection", (socket: tls.TLSSocket) =>
+      secured(socket, host !== undefined && identify ? { host, ...identify(socket) } : undefined),
+    );
+    server.on("tlsClientError", failed);
   };
 
+  const shown = options.tunnel ? [...HTTP, options.tunnel.protocol] : HTTP;
   const server = tls.createServer({
     ...common,
-    ALPNProtocols: options.tunnel ? [...common.ALPNProtocols, options.tunnel.protocol] : common.ALPNProtocols,
+    ...alpnOptions(shown),
     // Node makes one of the command line otherwise, and two processes could not resume each other's sessions.
     sessionIdContext: "skerry",
     key: placeholder.key,
@@ -146,6 +150,7 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
     if (known?.made === made) return known.server;
     const fresh = tls.createServer({
       ...common,
+      ...alpnOptions(HTTP),
       key,
       cert: chain,
       ca,
@@ -196,7 +201,10 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
       }
       const settle = (context: Context): void => {
         arrived();
-        if (context) server.emit("connection", socket);
+        if (context && configuresEveryHandshake) {
+          const shaken = { context, protocols: shown, timeoutMs: options.handshakeTimeoutMs };
+          shakeHands(socket, shaken, secured, failed);
+        } else if (context) server.emit("connection", socket);
         else {
           options.onHandshakeError("UNKNOWN_NAME");
           refuseName(socket);

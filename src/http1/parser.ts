@@ -77,6 +77,8 @@ export class HeadCache<P> {
   }
 }
 
+type Build<P> = (text: string, parser: Parser, limits: HeadLimits) => P;
+
 /** Reads heads one after the other. Between two calls of {@link push} that gave a head, bodies go elsewhere. */
 export class HeadReader<P> {
   /** Offset after the head, or after what was taken of it. */
@@ -85,22 +87,18 @@ export class HeadReader<P> {
   pending = false;
 
   readonly #kind: 1 | 2;
-  readonly #build: (text: string, parser: Parser) => P;
+  readonly #build: Build<P>;
   readonly #limits: HeadLimits;
-  readonly #cache: HeadCache<P>;
+  #cache: HeadCache<P> | undefined;
   #parser: Parser | undefined;
   #parts: Buffer[] = [];
   #size = 0;
   #lineSeen = false;
   #emptyLines = 0;
   #cr = false;
+  #first = true;
 
-  constructor(
-    kind: 1 | 2,
-    limits: HeadLimits,
-    cache: HeadCache<P>,
-    build: (text: string, parser: Parser) => P,
-  ) {
+  constructor(kind: 1 | 2, limits: HeadLimits, cache: HeadCache<P> | undefined, build: Build<P>) {
     this.#kind = kind;
     this.#limits = limits;
     this.#cache = cache;
@@ -110,9 +108,10 @@ export class HeadReader<P> {
   /** Takes bytes from `offset` on. Returns the head once it is whole, else undefined. Throws a {@link HeadError}. */
   push(chunk: Buffer, offset: number): P | undefined {
     if (!this.pending) {
-      const known = this.#cache.find(chunk, offset);
-      if (known !== undefined) {
-        this.next = offset + this.#cache.size;
+      const cache = this.#cache;
+      const known = cache?.find(chunk, offset);
+      if (cache !== undefined && known !== undefined) {
+        this.next = offset + cache.size;
         return known;
       }
     }
@@ -174,11 +173,20 @@ export class HeadReader<P> {
     const whole = this.#size === 0;
     let text = chunk.toString("latin1", start, end);
     if (!whole) text = Buffer.concat(this.#parts).toString("latin1") + text;
-    const parsed = this.#build(text, parser);
-    if (whole) this.#cache.add(chunk, start, end, parsed);
+    const parsed = this.#build(text, parser, this.#limits);
+    if (whole) this.#remember(chunk, start, end, parsed);
     this.dispose();
     this.next = end;
     return parsed;
+  }
+
+  #remember(chunk: Buffer, start: number, end: number, parsed: P): void {
+    // Many connections never say a second thing: their first head would be kept for nothing, in some 2 KiB.
+    if (this.#cache === undefined && this.#first) this.#first = false;
+    else {
+      this.#cache ??= new HeadCache(2);
+      this.#cache.add(chunk, start, end, parsed);
+    }
   }
 
   /**
@@ -207,21 +215,24 @@ export class HeadReader<P> {
   }
 }
 
+const buildPlain: Build<ParsedRequest> = (text, parser, { maxHeaders }) =>
+  buildRequest(text, parser, "http", maxHeaders);
+const buildSecure: Build<ParsedRequest> = (text, parser, { maxHeaders }) =>
+  buildRequest(text, parser, "https", maxHeaders);
+const buildAnswer: Build<ParsedResponse> = (text, parser, { maxHeaders }) =>
+  buildResponse(text, parser, maxHeaders);
+
 export function requestReader(
   limits: HeadLimits,
   scheme: "http" | "https",
-  cache: HeadCache<ParsedRequest> = new HeadCache(2),
+  cache?: HeadCache<ParsedRequest>,
 ): HeadReader<ParsedRequest> {
-  return new HeadReader(REQUEST, limits, cache, (text, parser) =>
-    buildRequest(text, parser, scheme, limits.maxHeaders),
-  );
+  return new HeadReader(REQUEST, limits, cache, scheme === "https" ? buildSecure : buildPlain);
 }
 
 export function responseReader(
   limits: HeadLimits,
   cache: HeadCache<ParsedResponse> = new HeadCache(4),
 ): HeadReader<ParsedResponse> {
-  return new HeadReader(RESPONSE, limits, cache, (text, parser) =>
-    buildResponse(text, parser, limits.maxHeaders),
-  );
+  return new HeadReader(RESPONSE, limits, cache, buildAnswer);
 }

@@ -53,10 +53,19 @@ describe("answers", () => {
     answerHello(wire.exchanges[0]!);
     await settle();
     expect(wire.exchanges).toHaveLength(2);
-    expect(wire.exchanges[1]!.head).toBe(wire.exchanges[0]!.head);
     answerHello(wire.exchanges[1]!);
     await settle();
     expect(wire.text()).toBe(HELLO + HELLO);
+  });
+
+  test("of a head that repeats itself all but the first are one object, as a connection's first is not kept", async () => {
+    const wire = serve(answerHello);
+    await wire.send(GET + GET + GET + GET);
+    const [first, second, third, fourth] = wire.exchanges.map(({ head }) => head);
+    expect(second).toEqual(first);
+    expect(second).not.toBe(first);
+    expect(third).toBe(second);
+    expect(fourth).toBe(second);
   });
 
   test("much pipelined data pauses the stream", async () => {
