@@ -41,8 +41,14 @@ export function addFleet(program: Command): void {
   configFlag(fleet.command("restore").summary("fill a lost bucket again from this edge's local copy")).action(
     async (options: { config?: string }) => {
       const { restoreFleet } = await import("../storage/nats-admin.ts");
-      const { fleet: id, values } = await restoreFleet(await place(options));
-      say(`restored ${values} values of fleet ${id}`);
+      const from = await place(options);
+      const { fleet: id, kinds, values, present } = await restoreFleet(from);
+      const again = present > 0 ? `; ${present} of them were there already` : "";
+      say(`restored fleet ${id} from ${from.copy}: ${values} values${again}`);
+      for (const [kind, count] of Object.entries(kinds).sort())
+        say(`  ${String(count).padStart(7)}  ${kind}`);
+      say("Edges that run come back by themselves within seconds, and need no restart.");
+      say('Look with "skerry edges" and "skerry fleet status".');
     },
   );
 }

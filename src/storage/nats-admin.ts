@@ -6,9 +6,17 @@ import { openLocalCopy } from "./local-copy.ts";
 import { type NatsStorageOptions, openNatsStorage } from "./nats.ts";
 import { openBucket } from "./nats-bucket.ts";
 import { awayError, connectToNats, type NatsPlace, natsError, placeName } from "./nats-connection.ts";
-import { fleetOfCopy, openBuckets, sealMark, unsafeSettings } from "./nats-fleet.ts";
+import {
+  type Buckets,
+  fleetOfCopy,
+  idIn,
+  OtherFleet,
+  openBuckets,
+  sealMark,
+  unsafeSettings,
+} from "./nats-fleet.ts";
 import { decodeKey, encodeKey, FLEET_KEY } from "./nats-keys.ts";
-import { createSealer } from "./seal.ts";
+import { createSealer, type Sealer } from "./seal.ts";
 
 const DIAL_MS = 8000;
 
@@ -43,43 +51,87 @@ async function withConnection<T>(
   }
 }
 
+export interface Restored {
+  readonly fleet: string;
+  /** How many values of each kind: certificates, tokens, … */
+  readonly kinds: Readonly<Record<string, number>>;
+  /** All of them, those too that were there already. */
+  readonly values: number;
+  /** Put back by a run before this one, which did not come to its end. */
+  readonly present: number;
+}
+
 /**
  * Puts back what an edge's copy holds into a bucket that lost its values. Values that are there stay, so it may be run again
  * after it was interrupted; the mark comes last, and with it the edges.
  *
  * @throws EdgeError where the bucket has a fleet
  */
-export function restoreFleet(options: NatsStorageOptions): Promise<{ fleet: string; values: number }> {
+export function restoreFleet(options: NatsStorageOptions): Promise<Restored> {
   const { place, clock } = options;
   const sealer = createSealer(options.keys);
   const copy = openLocalCopy(options.copy);
   return withConnection(place, clock, async (connection) => {
     const fleet = await fleetOfCopy(copy, sealer);
     if (fleet === undefined)
-      throw new EdgeError("USAGE", `${options.copy} is no copy of a fleet's storage`, { source: "operator" });
+      throw new EdgeError(
+        "USAGE",
+        `${options.copy} is no copy of a fleet's storage: run this on an edge that was up when NATS lost it, with that edge's config`,
+        { source: "operator" },
+      );
     try {
       const replicas = place.replicas ?? (connection.info?.cluster ? 3 : 1);
       const bucket = await openBucket(connection, { name: place.bucket, replicas, make: true, clock });
-      if (await bucket.get(FLEET_KEY))
-        throw new EdgeError(
-          "USAGE",
-          `the bucket ${place.bucket} at ${placeName(place)} has a fleet: nothing is restored over it`,
-          { source: "operator" },
-        );
-      let values = 0;
+      const mark = await bucket.get(FLEET_KEY);
+      if (mark) throw notOver(place, idIn(sealer.open(FLEET_KEY, mark.value)), fleet);
+      const kinds: Record<string, number> = {};
+      let present = 0;
       for (const key of await copy.keys()) {
         const found = key === FLEET_KEY ? undefined : await copy.read(key);
         if (!found) continue;
         // What does not open would be of no use to anybody.
         sealer.open(key, found.sealed);
-        if ((await bucket.create(encodeKey(key), found.sealed)) !== undefined) values++;
+        if ((await bucket.create(encodeKey(key), found.sealed)) === undefined) present++;
+        const [kind = key] = key.split("/");
+        kinds[kind] = (kinds[kind] ?? 0) + 1;
       }
       await bucket.create(FLEET_KEY, sealMark(sealer, fleet));
-      return { fleet, values };
+      const values = Object.values(kinds).reduce((sum, count) => sum + count, 0);
+      return { fleet, kinds, values, present };
     } catch (thrown) {
       throw natsError("write", `the bucket ${place.bucket}`, place, thrown);
     }
   });
+}
+
+function notOver(place: NatsPlace, theirs: string, ours: string): EdgeError {
+  const where = `the bucket ${place.bucket} at ${placeName(place)}`;
+  return new EdgeError(
+    "USAGE",
+    theirs === ours
+      ? `${where} has this fleet (${ours}): it is not lost, or was restored already; "skerry edges" shows who is tied to it`
+      : `${where} has a fleet (${theirs}), and this copy is of ${ours}: nothing is restored over it. Where an edge without a copy began ` +
+          `that one after the loss, stop that edge, remove the buckets ${place.bucket} and ${place.bucket}-locks, and run this again`,
+    { source: "operator" },
+  );
+}
+
+/** Who looks makes no fleet: where storage was lost that would be in the way of its return. */
+async function openExisting(
+  connection: NatsConnection,
+  parts: { place: NatsPlace; sealer: Sealer; known: string | undefined; clock: Clock },
+): Promise<Buckets> {
+  const { place, known } = parts;
+  try {
+    return await openBuckets(connection, { ...parts, make: false });
+  } catch (thrown) {
+    if (!(thrown instanceof OtherFleet)) throw thrown;
+    const message =
+      known === undefined
+        ? `there is no fleet in the bucket ${place.bucket} at ${placeName(place)} yet: the first edge that starts makes it`
+        : `storage: ${thrown.message} (${placeName(place)})`;
+    throw new EdgeError("STORAGE_UNREADABLE", message, { source: "storage", cause: thrown });
+  }
 }
 
 /** Seals every value anew with the first of the keys; those sealed with the others are opened for it. */
@@ -101,7 +153,7 @@ export async function resealFleet(options: NatsStorageOptions): Promise<{ keyId:
       values: bucket,
       fleet,
       mark,
-    } = await openBuckets(connection, { place, sealer, known: undefined, clock });
+    } = await openExisting(connection, { place, sealer, known: undefined, clock });
     await bucket.put(FLEET_KEY, sealMark(sealer, fleet), mark.revision);
   });
   return { keyId: sealer.keyId, values };
@@ -122,8 +174,14 @@ export interface FleetStatus {
 export function fleetStatus(options: NatsStorageOptions): Promise<FleetStatus> {
   const { place, clock } = options;
   const sealer = createSealer(options.keys);
+  const copy = openLocalCopy(options.copy);
   return withConnection(place, clock, async (connection) => {
-    const found = await openBuckets(connection, { place, sealer, known: undefined, clock });
+    const found = await openExisting(connection, {
+      place,
+      sealer,
+      known: await fleetOfCopy(copy, sealer),
+      clock,
+    });
     const locks: string[] = [];
     for await (const key of await found.locks.kv.keys()) locks.push(decodeKey(key) ?? "");
     return {

@@ -22,6 +22,9 @@ export interface Buckets {
 /** The bucket is not the one that this edge knows. What it knows is served; nothing is written. */
 export class OtherFleet extends Error {}
 
+/** What to do about it, in the words of who is called at night. */
+const RESTORE = '; edges serve on from their copies; "skerry fleet restore" on one of them fills it again';
+
 const ID = /^[0-9a-f]{16}$/;
 
 /** The fleet that a copy belongs to. @throws EdgeError where the fleet key is another one */
@@ -31,29 +34,32 @@ export async function fleetOfCopy(copy: LocalCopy, sealer: Sealer): Promise<stri
 }
 
 /**
- * Opens both buckets. Where no fleet is `known` they are made and marked if they are not there; otherwise they must be there
- * and be that fleet's.
+ * Opens both buckets. Where no fleet is `known` they are made and marked if they are not there, unless `make` is false;
+ * otherwise they must be there and be that fleet's.
  *
  * @throws OtherFleet, and EdgeError for what an operator must mend
  */
 export async function openBuckets(
   connection: NatsConnection,
-  parts: { place: NatsPlace; sealer: Sealer; known: string | undefined; clock: Clock },
+  parts: { place: NatsPlace; sealer: Sealer; known: string | undefined; make?: boolean; clock: Clock },
 ): Promise<Buckets> {
   const { place, sealer, known, clock } = parts;
   const at = placeName(place);
   checkVersion(connection.info?.version ?? "", at);
   const replicas = place.replicas ?? (connection.info?.cluster ? 3 : 1);
-  const make = known === undefined;
+  const { make = known === undefined } = parts;
   try {
     const values = await openBucket(connection, { name: place.bucket, replicas, make, clock });
     const facts = await values.facts();
     const mark =
       (await values.get(FLEET_KEY)) ?? (make ? await setMark(values, facts, sealer, place) : undefined);
-    if (!mark) throw new OtherFleet(`the bucket ${place.bucket} lost its values`);
+    if (!mark) throw new OtherFleet(`the bucket ${place.bucket} lost its values${RESTORE}`);
     const fleet = idIn(sealer.open(FLEET_KEY, mark.value));
     if (known !== undefined && fleet !== known)
-      throw new OtherFleet(`the bucket ${place.bucket} belongs to fleet ${fleet}, and this edge to ${known}`);
+      throw new OtherFleet(
+        `the bucket ${place.bucket} belongs to fleet ${fleet}, and this edge to ${known}: after a loss, an edge without a copy ` +
+          `may have begun it; stop that edge, remove the buckets ${place.bucket} and ${place.bucket}-locks${RESTORE}`,
+      );
     // Nothing of worth is in there, so it may be made anew at any time.
     const locks = await openBucket(connection, {
       name: `${place.bucket}-locks`,
@@ -71,7 +77,7 @@ export async function openBuckets(
       );
     return { values, locks, facts, fleet, mark: { sealed: mark.value, revision: mark.revision } };
   } catch (thrown) {
-    if (!make && isMissing(thrown)) throw new OtherFleet(`the bucket ${place.bucket} is gone`);
+    if (!make && isMissing(thrown)) throw new OtherFleet(`the bucket ${place.bucket} is gone${RESTORE}`);
     if (thrown instanceof OtherFleet) throw thrown;
     throw natsError("read", `the bucket ${place.bucket}`, place, thrown);
   }
@@ -105,7 +111,8 @@ function foreign(facts: BucketFacts, { bucket, servers }: NatsPlace): EdgeError 
   );
 }
 
-function idIn(mark: Uint8Array): string {
+/** The fleet that an opened mark names. */
+export function idIn(mark: Uint8Array): string {
   const { fleet } = JSON.parse(new TextDecoder().decode(mark)) as { fleet?: unknown };
   if (typeof fleet === "string" && ID.test(fleet)) return fleet;
   throw new EdgeError("STORAGE_CORRUPT", "storage: the mark of the fleet cannot be read", {

@@ -232,6 +232,55 @@ describe("five edges of three runtimes", () => {
     expect(pebble.issued()).toBe(HOSTS.length + 1);
   }, 120_000);
 
+  test("serve on without one failed request while NATS loses everything, until one of them restores it", async () => {
+    const before = await Promise.all(HOSTS.map((host) => serial(edges[0]!, host)));
+    const ordered = ca.orders().length;
+    const load = visitors();
+    await nats.wipe();
+    await nats.start();
+    for (const edge of edges)
+      await eventually("it knows that all is lost", async () =>
+        (await ready(edge)).problems?.[0]?.includes('"skerry fleet restore"'),
+      );
+    const cli = (runtime: Runtime, words: string[]) =>
+      skerry(runtime, [...words, "--config", configs[1]!], {
+        env,
+        cwd: mkdtempSync(join(tmpdir(), "skerry-fleet-")),
+      });
+    const status = await cli("node", ["fleet", "status"]);
+    expect(status.stderr).toContain('"skerry fleet restore" on one of them fills it again');
+    expect(status.stderr).not.toContain("    at ");
+    const sofar = load.count();
+    await eventually("visitors come while it is lost", () => load.count() > sofar + 200);
+    const restored = await cli("bun", ["fleet", "restore"]);
+    expect(restored.stdout, restored.stderr).toMatch(/^restored fleet [0-9a-f]{16} from \/.*: \d+ values\n/);
+    expect(restored.stdout).toMatch(/^ +50 {2}certificates$/m);
+    await Promise.all(
+      edges.map((edge) => eventually("it is well again", async () => (await ready(edge)).status === "ready")),
+    );
+    const again = await cli("deno", ["fleet", "restore"]);
+    expect(again.code).not.toBe(0);
+    expect(again.stderr).toContain("it is not lost, or was restored already");
+    // It is the fleet that it was: a renewed certificate reaches all, and none was ordered but that one.
+    const renewed = await visitPlain({
+      port: edges[2]!.admin.port,
+      host: "localhost",
+      path: `/certificates/${HOSTS[3]}/renew`,
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ force: true }),
+    });
+    expect(renewed.status, renewed.body).toBe(200);
+    for (const edge of edges)
+      await eventually("it has the renewed one", async () => (await serial(edge, HOSTS[3]!)) !== before[3]);
+    const after = await Promise.all(HOSTS.map((host) => serial(edges[4]!, host)));
+    expect(after.filter((each, index) => each !== before[index]).length).toBe(1);
+    expect(ca.orders().length).toBe(ordered + 1);
+    const { requests, failures } = await load.stop();
+    console.log(`${requests} requests while NATS lost everything and was restored`);
+    expect(failures).toEqual([]);
+  }, 120_000);
+
   test("know a token that was made on one of them, and the fleet shows itself to the command", async () => {
     const folder = mkdtempSync(join(tmpdir(), "skerry-fleet-"));
     const made = await skerry(

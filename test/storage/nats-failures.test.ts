@@ -10,7 +10,7 @@ import { systemClock } from "../../src/clock.ts";
 import { EdgeError } from "../../src/errors.ts";
 import { type Log, type LogFields, silentLog } from "../../src/log.ts";
 import { type NatsStorageOptions, openNatsStorage } from "../../src/storage/nats.ts";
-import { resealFleet, restoreFleet } from "../../src/storage/nats-admin.ts";
+import { fleetStatus, resealFleet, restoreFleet } from "../../src/storage/nats-admin.ts";
 import { openBucket } from "../../src/storage/nats-bucket.ts";
 import { acquireNatsLock, type HeldNatsLock, LOCK_MS, STILL_MS } from "../../src/storage/nats-lock.ts";
 import { createSealer } from "../../src/storage/seal.ts";
@@ -292,7 +292,27 @@ describe("a bucket that was lost", () => {
     expect((await storage.list("")).sort()).toEqual(["certificates/a", "tokens/a"]);
     await storage.store("certificates/a", bytes("two"));
     expect(text(await started.load("certificates/a"))).toBe("two");
-    expect((await failureOf(restoreFleet(given))).message).toContain("has a fleet");
+    expect((await failureOf(restoreFleet(given))).message).toContain("has this fleet");
+  });
+
+  test("is not made anew by who looks at it, and not restored over a fleet that was begun meanwhile", async () => {
+    const given = options();
+    const storage = open(given);
+    await storage.store("tokens/a", bytes("token"));
+    await copied(given, 2);
+    await nats.wipe();
+    await nats.start();
+    expect((await failureOf(fleetStatus(given))).message).toMatch(/is gone; .*"skerry fleet restore"/);
+    const elsewhere = { ...given, copy: `${given.copy}-none` };
+    expect((await failureOf(fleetStatus(elsewhere))).message).toContain("there is no fleet");
+    expect((await failureOf(restoreFleet(elsewhere))).message).toContain("is no copy of a fleet's storage");
+    // An edge without a copy begins one.
+    const stranger = open(elsewhere);
+    await stranger.check();
+    await eventually("it knows", () => storage.away()?.reason.includes("belongs to fleet"));
+    expect((await failureOf(restoreFleet(given))).message).toMatch(
+      /has a fleet \(\w{16}\), and this copy is of \w{16}: .*remove the buckets/,
+    );
   });
 });
 
