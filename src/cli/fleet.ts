@@ -28,7 +28,7 @@ export function addFleet(program: Command): void {
       if (options.json) return sayJson(status);
       const { unsafe, locks, ...facts } = status;
       for (const [name, value] of Object.entries(facts)) say(`${name.padEnd(10)}${value}`);
-      for (const lock of locks) say(`locked    ${lock}`);
+      for (const { name, owner } of locks) say(`locked    ${name} by ${owner}`);
       for (const what of unsafe) say(`unsafe    ${what}`);
     });
   configFlag(fleet.command("reseal").summary("seal everything with the first of several fleet keys")).action(

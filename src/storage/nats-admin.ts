@@ -16,6 +16,7 @@ import {
   unsafeSettings,
 } from "./nats-fleet.ts";
 import { decodeKey, encodeKey, FLEET_KEY } from "./nats-keys.ts";
+import { holderOf } from "./nats-lock.ts";
 import { createSealer, type Sealer } from "./seal.ts";
 
 const DIAL_MS = 8000;
@@ -167,8 +168,8 @@ export interface FleetStatus {
   /** Of the key that seals, here. */
   readonly keyId: string;
   readonly unsafe: readonly string[];
-  /** Locks that are held now. */
-  readonly locks: readonly string[];
+  /** Locks that are held now, and by which process; one that is dead is followed within a minute. */
+  readonly locks: readonly { readonly name: string; readonly owner: string }[];
 }
 
 export function fleetStatus(options: NatsStorageOptions): Promise<FleetStatus> {
@@ -182,8 +183,12 @@ export function fleetStatus(options: NatsStorageOptions): Promise<FleetStatus> {
       known: await fleetOfCopy(copy, sealer),
       clock,
     });
-    const locks: string[] = [];
-    for await (const key of await found.locks.kv.keys()) locks.push(decodeKey(key) ?? "");
+    const locks: { name: string; owner: string }[] = [];
+    for await (const key of await found.locks.kv.keys()) {
+      const name = decodeKey(key);
+      const held = name === undefined ? undefined : await found.locks.get(key);
+      if (name !== undefined && held) locks.push({ name, owner: holderOf(held.value).owner });
+    }
     return {
       fleet: found.fleet,
       server: connection.info?.version ?? "",
@@ -191,7 +196,7 @@ export function fleetStatus(options: NatsStorageOptions): Promise<FleetStatus> {
       values: found.facts.values,
       keyId: sealer.keyId,
       unsafe: unsafeSettings(found, connection),
-      locks: locks.filter((key) => key !== ""),
+      locks,
     };
   });
 }

@@ -99,7 +99,7 @@ function watchOwner(key: string, { clock, log }: NatsLockParts): (bucket: Bucket
 }
 
 /** `stillMs` undefined: it says nothing of itself, and ends when it vanishes. */
-function holderOf(value: Uint8Array): { owner: string; stillMs: number | undefined } {
+export function holderOf(value: Uint8Array): { owner: string; stillMs: number | undefined } {
   try {
     const { owner, stillMs } = JSON.parse(new TextDecoder().decode(value)) as Record<string, unknown>;
     return { owner: String(owner), stillMs: typeof stillMs === "number" ? stillMs : undefined };

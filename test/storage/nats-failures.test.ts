@@ -536,6 +536,18 @@ describe("a lock", () => {
     await connection.close();
   });
 
+  test("is shown with its owner", async () => {
+    const given = options();
+    const storage = open(given);
+    await storage.withLock("issue/a.example.com", async () => {
+      const { locks } = await fleetStatus(given);
+      expect(locks).toEqual([
+        { name: "issue/a.example.com", owner: expect.stringContaining(String(process.pid)) },
+      ]);
+    });
+    expect((await fleetStatus(given)).locks).toEqual([]);
+  });
+
   test("that somebody else has by now is lost at the next renewal, and is not given back for them", async () => {
     const clock = manualClock();
     const connection = await connect({ servers: [...nats.servers] });
