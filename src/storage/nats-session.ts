@@ -39,6 +39,10 @@ export interface Session {
   /** Undefined while NATS is away. */
   buckets(): Buckets | undefined;
   locks(): Promise<Bucket>;
+  /** Resolves when the copy has what was read or written, or the disk is slow: a start without NATS finds nothing older. */
+  copied(key: string, revision: number, sealed: Uint8Array): Promise<void>;
+  /** Puts into the copy what NATS has not got. */
+  keep(key: string, sealed: Uint8Array): Promise<void>;
   /** The largest value that the server takes. */
   maxBytes(): number;
   /** Whether the mirror holds all keys. */
@@ -53,6 +57,8 @@ export interface Session {
 const START_MS = 8000;
 const START_WITH_COPY_MS = 3000;
 const PROBE_MS = 5000;
+/** Nobody waits longer for the copy: a disk may stand still, and what it would tell of may be a token that was revoked. */
+const DISK_MS = 1000;
 const PROBE_AWAY_MS = 1000;
 /** Values that live for moments, or belong to one edge: of no use once NATS was away. */
 const PASSING = /^(edges|challenges)\//;
@@ -78,20 +84,35 @@ export function openSession(options: SessionOptions): Session {
   let behind = false;
   /** Writes to the disk, one after another. */
   let disk = Promise.resolve();
+  /** Up to here the bucket was read as a whole, and the copy follows when it can. */
+  let readWhole = 0;
+  /** The revision of each value that the copy has since. */
+  const onDisk = new Map<string, number>();
 
-  const toDisk = (work: () => Promise<void>): void => {
+  const toDisk = (work: () => Promise<void>): Promise<void> => {
     disk = disk.then(work).catch((thrown: unknown) => {
       // Visitors are served from memory; only a start without NATS would miss it.
       log.warn("storage.copy_failed", errorFields(thrown));
     });
+    return disk;
   };
-  const persist = (key: string, change: Change, bucket: string): void => {
-    toDisk(async () => {
-      if (change.value === undefined) return copy.remove(key);
+  const writeCopy = async (
+    key: string,
+    bucket: string,
+    revision: number,
+    sealed: Uint8Array,
+  ): Promise<void> => {
+    try {
       const before = await copy.read(key).catch(() => undefined);
-      if (before?.bucket === bucket && before.revision >= change.revision) return;
-      await copy.write(key, { bucket, revision: change.revision, sealed: change.value });
-    });
+      if (before?.bucket === bucket && before.revision >= revision) return;
+      await copy.write(key, { bucket, revision, sealed });
+    } finally {
+      // Where the disk fails that was said, and the next start reads from NATS.
+      if (revision > readWhole) onDisk.set(key, revision);
+    }
+  };
+  const persist = (key: string, { revision, value }: Change, bucket: string): void => {
+    void toDisk(() => (value === undefined ? copy.remove(key) : writeCopy(key, bucket, revision, value)));
   };
   let created = "";
   let marks: number[] = [];
@@ -148,12 +169,14 @@ export function openSession(options: SessionOptions): Session {
     if (first) for (const what of unsafeSettings(found, link)) log.warn("storage.unsafe", { what });
     const wasMirrored = mirrored;
     mirrored = wasMirrored && open !== undefined;
+    readWhole = found.facts.lastRevision;
+    onDisk.clear();
     await mirror.begin(found.values);
     open = found;
     mirrored = true;
     void forgetMarks(found.values);
     const { sealed, revision } = found.mark;
-    toDisk(async () => {
+    void toDisk(async () => {
       await copy.write(FLEET_KEY, { bucket: created, revision, sealed });
       // What the bucket no longer has was deleted while this edge was not there.
       for (const key of await copy.keys()) {
@@ -279,6 +302,23 @@ export function openSession(options: SessionOptions): Session {
     async locks() {
       if (away || !open) throw awayError("write", "a lock", place, away?.reason ?? lastFailure);
       return open.locks;
+    },
+    async copied(key, revision, sealed) {
+      if (PASSING.test(key) || revision <= readWhole || (onDisk.get(key) ?? 0) >= revision) return;
+      const late = new AbortController();
+      const bucket = created;
+      const write = async (): Promise<void> => {
+        // Deleted since it was read, or not told of yet: then it is written when it is.
+        if (mirror.has(encodeKey(key))) await writeCopy(key, bucket, revision, sealed);
+      };
+      const written = toDisk(write).finally(() => late.abort());
+      await Promise.race([written, sleep(clock, DISK_MS, late.signal).catch(() => {})]);
+    },
+    async keep(key, sealed) {
+      await toDisk(async () => {
+        const { bucket = created, revision = 0 } = (await copy.read(key)) ?? {};
+        await copy.write(key, { bucket, revision, sealed });
+      });
     },
     maxBytes: () => connection?.info?.max_payload ?? 1 << 20,
     isMirrored: () => mirrored,

@@ -84,6 +84,7 @@ export function openNatsStorage(options: NatsStorageOptions): Required<Storage> 
       if (buckets) {
         try {
           const found = await buckets.values.get(encoded);
+          if (found) await session.copied(key, found.revision, found.value);
           return found && sealer.open(key, found.value);
         } catch (thrown) {
           if (!isAway(thrown)) throw natsError("read", key, place, thrown);
@@ -121,7 +122,10 @@ export function openNatsStorage(options: NatsStorageOptions): Required<Storage> 
                 if (!isAway(thrown)) await locks.undo(claim).catch(() => {});
                 throw thrown;
               });
-              if (written !== undefined) return true;
+              if (written !== undefined) {
+                await session.copied(key, written, bytes);
+                return true;
+              }
             }
             await sleep(clock, jitter(20, 0.5, random), closed.signal);
           }
@@ -132,6 +136,11 @@ export function openNatsStorage(options: NatsStorageOptions): Required<Storage> 
       } finally {
         leave();
       }
+    },
+
+    async keep(key, value) {
+      await session.start();
+      await session.keep(checkKey(key), sealed(key, value));
     },
 
     async delete(key) {

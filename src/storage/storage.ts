@@ -32,6 +32,11 @@ export interface Storage {
    * somebody did. It gives undefined to leave the value as it is. Resolves with whether it was replaced.
    */
   update?(key: string, change: (current: Uint8Array | undefined) => Uint8Array | undefined): Promise<boolean>;
+  /**
+   * Puts a value that could not be stored where this edge finds it when it starts without the storage, and nobody else does.
+   * What the storage says next takes its place.
+   */
+  keep?(key: string, value: Uint8Array): Promise<void>;
   /** Undefined while all is well; otherwise since when, on the wall clock, and why only a local copy is at hand. */
   away?(): { readonly since: number; readonly reason: string } | undefined;
 }

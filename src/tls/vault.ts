@@ -37,10 +37,19 @@ export function createVault(storage: Storage, log: Log, wall: () => number): Vau
     async store(bundle) {
       const key = hostKey("certificates", bundle.host);
       const bytes = encodeBundle(bundle);
-      // A peer whose lock was lost may have been faster: what it stored is not replaced by what is no newer.
-      if (storage.update)
-        await storage.update(key, (stored) => (isOlder(stored, bundle, key) ? bytes : undefined));
-      else await storage.store(key, bytes);
+      try {
+        // A peer whose lock was lost may have been faster: what it stored is not replaced by what is no newer.
+        if (storage.update)
+          await storage.update(key, (stored) => (isOlder(stored, bundle, key) ? bytes : undefined));
+        else await storage.store(key, bytes);
+      } catch (thrown) {
+        // It is served all the same, and a restart must not go back behind it.
+        if (storage.keep && storage.away?.()) {
+          const last = await storage.load(key).catch(() => undefined);
+          if (isOlder(last, bundle, key)) await storage.keep(key, bytes);
+        }
+        throw thrown;
+      }
       reported.delete(key);
     },
   };

@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/clock.ts";
 import { EdgeError } from "../../src/errors.ts";
 import { type Log, type LogFields, silentLog } from "../../src/log.ts";
+import { openLocalCopy } from "../../src/storage/local-copy.ts";
 import { type NatsStorageOptions, openNatsStorage } from "../../src/storage/nats.ts";
 import { fleetStatus, resealFleet, restoreFleet } from "../../src/storage/nats-admin.ts";
 import { openBucket } from "../../src/storage/nats-bucket.ts";
@@ -129,6 +130,36 @@ describe("while NATS is away", () => {
     await back(storage);
     await storage.store("certificates/a", bytes("two"));
     expect(text(await storage.load("certificates/a"))).toBe("two");
+  });
+
+  test("nothing older is found than was read or written before, nor than what could not be stored", async () => {
+    const [given, peers] = [options({ bucket: "kept" }), options({ bucket: "kept" })];
+    const [storage, peer] = [open(given), open(peers)];
+    await storage.check();
+    await peer.check();
+    const onDisk = async (): Promise<string | undefined> => {
+      const found = await openLocalCopy(given.copy).read("certificates/a");
+      return found && text(createSealer([key]).open("certificates/a", found.sealed));
+    };
+    await peer.store("certificates/a", bytes("0"));
+    await eventually("it is told", async () => (await storage.list("certificates/")).length === 1);
+    for (let n = 1; n <= 30; n++) {
+      if (n % 2 === 0) await peer.store("certificates/a", bytes(String(n)));
+      else await storage.update("certificates/a", () => bytes(String(n)));
+      if (n % 2 === 0) expect(text(await storage.load("certificates/a"))).toBe(String(n));
+      expect(await onDisk()).toBe(String(n));
+    }
+    await nats.kill();
+    await away(storage);
+    await storage.keep("certificates/a", bytes("31"));
+    await storage.close();
+    const again = open(given);
+    expect(text(await again.load("certificates/a"))).toBe("31");
+    await nats.start();
+    await back(again);
+    expect(text(await again.load("certificates/a"))).toBe("30");
+    await peer.store("certificates/a", bytes("32"));
+    await eventually("the next one takes its place", async () => (await onDisk()) === "32");
   });
 
   test("an edge that has no copy says where it looked and why it did not start", async () => {
