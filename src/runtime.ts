@@ -1,4 +1,5 @@
 /** Which runtime this is, and every quirk that Skerry works around, each with the version seen and the issue. */
+import { Buffer } from "node:buffer";
 import { Socket } from "node:net";
 import v8 from "node:v8";
 import vm from "node:vm";
@@ -79,6 +80,14 @@ export const DNS_NOTHING: readonly string[] = ["ENODATA", "ENOTFOUND"];
  * Bun 1.4.5 reads into one of its own already, and emulates the option by a copy.
  */
 export const readsIntoGivenBuffers: boolean = runtimeName !== "bun";
+
+/** A web stream that nobody reads takes Deno 2.9.5 a µs to make, and Bun 1.4.5 most of one; Node 26.10 a quarter. */
+export const slowToMakeStreams: boolean = runtimeName !== "node";
+
+/** Deno 2.9.5 takes small buffers from slabs of 8 KiB, which a few answers fill; Node 26 takes them from such of 64. */
+export function widenBufferPool(): void {
+  if (runtimeName === "deno") Buffer.poolSize = 65_536;
+}
 
 /** Deno 2.9.5 leaves V8 for `performance.now()`, which takes 0.13 µs; Node and Bun take a third of that or less. */
 export const slowToReadTime: boolean = runtimeName === "deno";

@@ -11,7 +11,7 @@ import { createLog, type Log } from "../log.ts";
 import { createMetrics, type Metrics } from "../metrics.ts";
 import { failExchange } from "../proxy/problem.ts";
 import { splice } from "../proxy/splice.ts";
-import { runtimeName, runtimeVersion } from "../runtime.ts";
+import { runtimeName, runtimeVersion, widenBufferPool } from "../runtime.ts";
 import type { Issuer } from "../tls/issuer.ts";
 import { createPlaceholder } from "../tls/placeholder.ts";
 import { protocolOptions } from "../tls/profile.ts";
@@ -90,6 +90,7 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
   const { clock = systemClock, random = systemRandom, metrics = createMetrics() } = options;
   const log = options.log ?? createLog({ level: base.logLevel });
   installWebGlobals();
+  widenBufferPool();
 
   const storage = openStorage(base, { clock, log });
   await storage.check();

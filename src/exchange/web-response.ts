@@ -221,6 +221,11 @@ export function lazyResponse(
   return lazyOf({ head, changes: NONE, body: content, paired: true, upgrade });
 }
 
+/** Whether its fields can be changed where they are, as those of what `fetch` gave cannot. */
+export function isLazyResponse(response: Response): boolean {
+  return LazyResponse.is(response);
+}
+
 /** Gets both ends of a connection that switched protocols; splicing them is the caller's. */
 export type OnUpgrade = (client: ByteStream, upgrade: UpgradeHandle) => void;
 

@@ -5,6 +5,8 @@ import type { Result, Router } from "hono/router";
 import { EdgeError, messageOf } from "../errors.ts";
 import type { EdgeEnv, RequestContext } from "../exchange/context.ts";
 import { contextOf } from "../exchange/web-request.ts";
+import { isLazyResponse } from "../exchange/web-response.ts";
+import { slowToMakeStreams } from "../runtime.ts";
 import { problemOf } from "./problem.ts";
 
 export interface HostAppOptions {
@@ -139,6 +141,21 @@ function edgeRouter(inner: Router<Entry>): Router<Entry> {
 function setEdge(c: AnyContext): void {
   const context = contextOf(c.req.raw);
   if (context) c.set("edge", context);
+  if (slowToMakeStreams) setFieldsInPlace(c);
+}
+
+/**
+ * Once there is a response, Hono's `c.header()` makes another around its body, which has to become a stream for that. The fields of
+ * the edge's own responses can be changed where they are.
+ */
+function setFieldsInPlace(c: AnyContext): void {
+  const { header } = c;
+  c.header = (name: string, value?: string, options?: { append?: boolean }): void => {
+    if (!c.finalized || !isLazyResponse(c.res)) header(name, value, options);
+    else if (value === undefined) c.res.headers.delete(name);
+    else if (options?.append) c.res.headers.append(name, value);
+    else c.res.headers.set(name, value);
+  };
 }
 
 function withEdge(handler: Handler): Handler {
