@@ -8,6 +8,7 @@ import { fleetRoutes } from "./fleet.ts";
 import { requestRoutes } from "./requests.ts";
 
 /**
+ * - `GET /`: what else can be asked, for who opens the address in a browser.
  * - `GET /livez`: 200 while the process answers at all.
  * - `GET /readyz`: 200 when it takes traffic (`ready`, or `degraded` with the reasons), 503 while starting or draining.
  * - `GET /metrics`: Prometheus text.
@@ -42,5 +43,9 @@ export function createAdminApp(source: AdminSource): Hono {
     "/requests",
     requestRoutes(() => source.requests?.()),
   );
-  return app;
+  const paths = app.routes
+    .filter(({ method, path }) => method === "GET" && !path.includes(":"))
+    .map(({ path }) => path);
+  const index = `Skerry ${source.version}\n\n${[...new Set(paths)].sort().join("\n")}\n`;
+  return app.get("/", (c) => c.text(index));
 }

@@ -36,6 +36,17 @@ async function readiness(parts: Partial<AdminSource>): Promise<{ status: number;
   return { status: answer.status, body: await answer.json() };
 }
 
+test("the address itself tells what can be asked, each of which has an answer", async () => {
+  const app = adminOf({});
+  const answer = await app.request("/");
+  const [title, empty, ...paths] = (await answer.text()).trimEnd().split("\n");
+  expect([answer.status, title, empty]).toEqual([200, "Skerry 1", ""]);
+  expect(paths).toContain("/metrics");
+  // Requests are kept where the config asks for it, and there is no fleet here.
+  for (const path of paths.filter((path) => !["/requests", "/edges", "/agents"].includes(path)))
+    expect([path, (await app.request(path)).status]).toEqual([path, 200]);
+});
+
 const server = (state: ServerView["state"]): ServerView => ({
   id: "127.0.0.1:1",
   state,
