@@ -9,9 +9,9 @@ import { connect2, visit, visit2 } from "../runtime/client.ts";
 import { eventually, start } from "../support/processes.ts";
 import { edgeFor, metric, quiet, RUNTIMES, surprises, type TestEdge } from "./edges.ts";
 
-const ROUNDS = Number(process.env.SKERRY_ROUNDS ?? 5);
+const ROUNDS = Number(process.env.SKERRY_ROUNDS ?? 12);
 /** Rounds after which a runtime has the heap that it likes to keep. */
-const WARM = Math.min(10, Math.ceil(ROUNDS / 2));
+const WARM = Math.min(10, Math.ceil(ROUNDS * 0.8));
 const MEMORY_BOUND = 48 * 1024 * 1024;
 
 let site: Site;
