@@ -47,6 +47,8 @@ interface Case {
   storage: Storage;
   diedAt: number;
   tookMs: number;
+  /** By so much the survivor came later than the lock was over. */
+  lateMs: number;
 }
 
 let lab: Lab;
@@ -72,6 +74,7 @@ function add(
     }),
     diedAt: 0,
     tookMs: 0,
+    lateMs: 0,
   });
 }
 
@@ -116,10 +119,16 @@ async function takeOver(each: Case): Promise<void> {
     ...{ random: systemRandom, log: silentLog, metrics: createMetrics() },
   });
   managers.push(manager);
+  // On a busy machine the last one dies when the first one's lock is over.
+  each.lateMs = Math.max(0, performance.now() - each.diedAt - LOCK_MS);
   await manager.start();
   await eventually(
     `${each.what}: another edge has it`,
-    () => manager.status()[0]?.state === "valid",
+    () => {
+      const [status] = manager.status();
+      if (status?.failure) throw new Error(status.failure.message);
+      return status?.state === "valid";
+    },
     LOCK_MS + 20_000,
   );
   each.tookMs = performance.now() - each.diedAt;
@@ -167,7 +176,7 @@ test("an edge that dies at any step of an order is followed by another within th
   for (const each of cases) if (each.step) await die(each);
   await Promise.all(cases.map(takeOver));
 
-  for (const { what, host, orders, waits, tookMs, storage } of cases) {
+  for (const { what, host, orders, waits, tookMs, lateMs, storage } of cases) {
     expect(lab.front.orders(host).length, what).toBe(orders);
     const bytes = await storage.load(`certificates/${host}`);
     const { key, chain, generation } = JSON.parse(new TextDecoder().decode(bytes)) as {
@@ -179,7 +188,7 @@ test("an edge that dies at any step of an order is followed by another within th
     expect(generation, what).toBe(1);
     // Not before the lock has stood still for as long as one that is alive never does, and soon after it vanished at the latest.
     if (waits) expect(tookMs, what).toBeGreaterThan(STILL_MS);
-    expect(tookMs, what).toBeLessThan(LOCK_MS + 10_000);
+    expect(tookMs, what).toBeLessThan(LOCK_MS + lateMs + 10_000);
     await eventually(`${what}: nothing is left over`, async () => {
       const rest = [...(await storage.list("orders/")), ...(await storage.list("ledger/"))];
       return rest.length === 0;
