@@ -56,6 +56,29 @@ function resumeBoth(this: PausableSocket): unknown {
   return Socket.prototype.resume.call(this);
 }
 
+interface ReadableInside {
+  _readableState?: { readingMore?: unknown };
+}
+
+/**
+ * Spares a connected socket what its runtime does again with each chunk, and for nothing: Node 26.10 and Deno 2.9.5 look in
+ * the next tick whether to read more, though a socket reads until it is told to stop; and Node renews the timer of a
+ * handshake that is over. A runtime without these inner fields is left as it is.
+ */
+export function spare(socket: object): void {
+  if (runtimeName === "bun") return;
+  const state = (socket as ReadableInside)._readableState;
+  if (state?.readingMore === false) state.readingMore = true;
+  if (runtimeName === "node") forgetTimer(socket as Record<symbol, unknown>);
+}
+
+let timerKey: symbol | undefined;
+
+function forgetTimer(socket: Record<symbol, unknown>): void {
+  timerKey ??= Object.getOwnPropertySymbols(socket).find(({ description }) => description === "timeout");
+  if (timerKey !== undefined && timerKey in socket) socket[timerKey] = null;
+}
+
 /**
  * Whether a client may offer the session of an earlier connection. Deno 2.9.6 keeps sessions of its own, by server name and
  * for the whole process, and offers one of those instead (denoland/deno#36592): one that was made without verification

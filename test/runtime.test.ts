@@ -1,5 +1,75 @@
-import { expect, test } from "vitest";
-import { alpnOptions } from "../src/runtime.ts";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { describe, expect, test } from "vitest";
+import { alpnOptions, spare } from "../src/runtime.ts";
+
+/** Both ends of a connection. */
+async function pair(): Promise<{ ours: Socket; theirs: Socket; close(): void }> {
+  const server = createServer({ allowHalfOpen: true });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const theirs = connect((server.address() as AddressInfo).port, "127.0.0.1");
+  const [ours] = (await once(server, "connection")) as [Socket];
+  return {
+    ours,
+    theirs,
+    close() {
+      ours.destroy();
+      theirs.destroy();
+      server.close();
+    },
+  };
+}
+
+describe("a spared socket", () => {
+  test("gives everything to a reader that stops again and again", async () => {
+    const { ours, theirs, close } = await pair();
+    spare(ours);
+    let bytes = 0;
+    let chunks = 0;
+    ours.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (++chunks % 3 !== 0) return;
+      ours.pause();
+      setImmediate(() => ours.resume());
+    });
+    theirs.end(Buffer.alloc(8_000_000));
+    await once(ours, "end");
+    expect(bytes).toBe(8_000_000);
+    close();
+  });
+
+  test("takes little while nobody reads, and goes on from there", async () => {
+    const { ours, theirs, close } = await pair();
+    spare(ours);
+    let bytes = 0;
+    ours.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+    });
+    ours.pause();
+    theirs.end(Buffer.alloc(64_000_000));
+    await expect
+      .poll(() => ours.readableLength, { timeout: 5000 })
+      .toBeGreaterThanOrEqual(ours.readableHighWaterMark);
+    expect(ours.readableLength).toBeLessThan(1_000_000);
+    expect(theirs.writableLength).toBeGreaterThan(0);
+    expect(bytes).toBe(0);
+    ours.resume();
+    await once(ours, "end");
+    expect(bytes).toBe(64_000_000);
+    close();
+  });
+
+  test("forgets a timer that is over, and takes a new one", async () => {
+    const { ours, close } = await pair();
+    ours.setTimeout(60_000);
+    ours.setTimeout(0);
+    spare(ours);
+    ours.setTimeout(1);
+    await once(ours, "timeout", { signal: AbortSignal.timeout(5000) });
+    close();
+  });
+});
 
 test("of what a client offers in ALPN, the server's favourite is taken, or nothing", () => {
   const { ALPNCallback } = alpnOptions(["h2", "http/1.1"]);

@@ -9,6 +9,7 @@ import type { DownstreamConnection, Exchange } from "../exchange/exchange.ts";
 import type { Limits, Offence } from "../exchange/limits.ts";
 import { serveHttp1 } from "../http1/server.ts";
 import { serveHttp2 } from "../http2/server.ts";
+import { spare } from "../runtime.ts";
 import type { Connections, Drainable } from "./connections.ts";
 import { listen, stopListening } from "./listen.ts";
 
@@ -67,6 +68,7 @@ export function serve(
 ): void {
   const ended = admit(options, socket, connection);
   if (!ended) return;
+  spare(socket);
   const common = {
     connection,
     limits: options.limits(),

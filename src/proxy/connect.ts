@@ -3,7 +3,7 @@ import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import type { Clock } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
-import { offersOwnSessions } from "../runtime.ts";
+import { offersOwnSessions, spare } from "../runtime.ts";
 import { reading } from "./reading.ts";
 
 /** How to speak TLS. */
@@ -117,6 +117,7 @@ export function dial(target: DialTarget, options: DialOptions, done: Dialled): (
       socket.setNoDelay(true);
       socket.setKeepAlive(true, KEEP_ALIVE_MS);
     }
+    spare(socket);
     done(undefined, socket);
   };
   const onError = (cause: Error): void =>
