@@ -308,8 +308,9 @@ export function openSession(options: SessionOptions): Session {
       const late = new AbortController();
       const bucket = created;
       const write = async (): Promise<void> => {
-        // Deleted since it was read, or not told of yet: then it is written when it is.
-        if (mirror.has(encodeKey(key))) await writeCopy(key, bucket, revision, sealed);
+        // Not where it was deleted since.
+        if (mirror.has(encodeKey(key)) || mirror.seen < revision)
+          await writeCopy(key, bucket, revision, sealed);
       };
       const written = toDisk(write).finally(() => late.abort());
       await Promise.race([written, sleep(clock, DISK_MS, late.signal).catch(() => {})]);

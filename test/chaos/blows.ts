@@ -63,6 +63,16 @@ export async function strike(blow: Blow, doing: Doing): Promise<void> {
       heal(world, seat);
       return say(`place-${blow.index} may reach nats again`);
     }
+    case "split nats": {
+      say(`nats ${blow.index} is cut off from the others (${blow.how}) for ${blow.forMs} ms`);
+      world.hurt(blow.kind);
+      const join = world.nats.isolate(blow.index, blow.how);
+      await pause(blow.forMs);
+      join();
+      await world.nats.start();
+      world.hurt("nats is whole");
+      return say("nats is whole");
+    }
     case "revoke":
       return revoke(blow, doing);
     case "renew": {
@@ -140,13 +150,17 @@ async function revoke(
   const seat = world.seats[blow.index]!;
   const guest = await world.guest();
   const has = (at: Seat): Promise<number> => world.containers(lifeOf(at), "guest").catch(() => 0);
-  for (const each of world.seats)
-    await eventually(
-      `place-${each.index} has the guest`,
-      async () => !each.open || (await has(each)) > 0,
-      60_000,
-    );
+  await eventually(
+    "all that are open have the guest",
+    async () => {
+      const all = await Promise.all(world.seats.map(async (each) => !each.open || (await has(each)) > 0));
+      return all.every(Boolean);
+    },
+    60_000,
+  );
   const life = lifeOf(seat);
+  // One that opened this moment cannot lose what it never had.
+  const had = (await has(seat)) > 0;
   say(`place-${blow.index} is cut off from nats, and a token is revoked`);
   part(world, seat, "stall");
   try {
@@ -158,7 +172,7 @@ async function revoke(
           async () => !each.open || (await has(each)) === 0,
         );
     await pause(blow.forMs);
-    const kept = seat.open && !life.ended;
+    const kept = had && seat.open && !life.ended;
     if (kept) {
       const { status } = await visit({ port: seat.https, host: HOSTS.guest }).catch(() => ({ status: 0 }));
       if (status !== 200 && !life.ended) broken.push(`the edge that is cut off lost its agent: ${status}`);
@@ -173,7 +187,7 @@ async function revoke(
     REVOKED_MS,
   );
   const tookMs = performance.now() - healedAt;
-  if (!life.ended) revokes.push(tookMs);
+  if (had && !life.ended) revokes.push(tookMs);
   say(`place-${blow.index} is tied to nats again, and refuses the token after ${Math.round(tookMs)} ms`);
   await guest.child.killAll();
 }

@@ -29,7 +29,7 @@ describe("a plan", () => {
           .map(({ blow }) => blow.kind),
       );
     expect(kinds("edges and agents", 4).size).toBe(4);
-    expect(kinds("storage and CA", 5).size).toBe(5);
+    expect(kinds("storage and CA", 6).size).toBe(6);
   });
 });
 

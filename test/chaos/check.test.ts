@@ -7,16 +7,16 @@ const HOST = "fixed.example.test";
 const iso = (second: number): string => new Date(second * 1000).toISOString();
 
 interface Story {
-  /** Second and generation, for each run of one edge. */
-  readonly served: readonly (readonly (readonly [second: number, generation: number])[])[];
+  /** Second and generation, and whether it was made by an order of its own, for each run of one edge. */
+  readonly served: readonly (readonly (readonly [second: number, generation: number, made?: boolean])[])[];
   readonly ordered?: readonly number[];
   readonly hurt?: readonly number[];
 }
 
 function world({ served, ordered = [], hurt = [] }: Story): World {
   const lives = served.map((run) => {
-    const lines = run.map(([second, generation]) => ({
-      event: "certificate.loaded",
+    const lines = run.map(([second, generation, made = false]) => ({
+      event: made ? "certificate.renewed" : "certificate.loaded",
       host: HOST,
       generation,
       time: iso(second),
@@ -76,6 +76,12 @@ describe("an order that is one too many is seen", () => {
       ...{ made: 3, extra: 1, unexplained: [] },
     });
     expect(orders(world({ served, ordered: [10, 50] }))).toEqual({ made: 2, extra: 0, unexplained: [] });
+  });
+  test("and not where an edge could not store its own, and another one made the same number", () => {
+    const both = [[[10, 1] as const], [[20, 2, true] as const], [[40, 2, true] as const, [60, 3] as const]];
+    expect(orders(world({ served: both, ordered: [15, 35, 55] })).unexplained).toEqual([]);
+    const loaded = [[[10, 1] as const], [[20, 2, true] as const], [[40, 2] as const, [60, 3] as const]];
+    expect(orders(world({ served: loaded, ordered: [15, 35, 55] })).unexplained.length).toBe(1);
   });
   test("where one blow would have to explain two", () => {
     expect(orders(world({ served, ordered: [10, 12, 14], hurt: [11] })).unexplained.length).toBe(1);

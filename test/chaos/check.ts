@@ -7,19 +7,23 @@ const BEFORE_MS = 5000;
 
 interface Change {
   readonly host: string;
+  /** By this edge's order; otherwise it was read from storage. */
+  readonly made: boolean;
   readonly generation: number;
   readonly at: number;
 }
 
-const CHANGED = ["certificate.loaded", "certificate.obtained", "certificate.renewed"];
+const MADE = ["certificate.obtained", "certificate.renewed"];
+const CHANGED = ["certificate.loaded", ...MADE];
 
 function changes(world: World, seat: number, life: number): Change[] {
   const { edge } = world.seats[seat]!.lives[life]!;
   return edge
     .logs()
     .filter(({ event }) => CHANGED.includes(event))
-    .map(({ host, generation, time }) => ({
+    .map(({ event, host, generation, time }) => ({
       host: String(host),
+      made: MADE.includes(event),
       generation: Number(generation),
       at: Date.parse(time),
     }));
@@ -66,17 +70,18 @@ export function orders(world: World): Orders {
       .filter((order) => hostsOf(order).includes(host))
       .map(({ at }) => at);
     made += times.length;
-    // When each generation came to be; loading it is never before that.
+    // When each certificate came to be; loading it is never before that. Two edges may each make one of the same number,
+    // where the first could not store its own: the order of each brought something.
+    const own: number[] = [];
     const born = new Map<number, number>();
     for (const [place, { lives }] of world.seats.entries())
       for (const life of lives.keys())
-        for (const change of changes(world, place, life))
-          if (change.host === host)
-            born.set(
-              change.generation,
-              Math.min(change.at, born.get(change.generation) ?? Number.POSITIVE_INFINITY),
-            );
-    const births = [...born.values()].sort((a, b) => a - b);
+        for (const { host: of, made: byOrder, generation, at } of changes(world, place, life)) {
+          if (of !== host) continue;
+          if (byOrder) own.push(at);
+          born.set(generation, Math.min(at, born.get(generation) ?? Number.POSITIVE_INFINITY));
+        }
+    const births = [...own, ...born.values()].sort((a, b) => a - b);
     const spent = new Set<number>();
     for (const [index, at] of times.entries()) {
       const next = times[index + 1];

@@ -6,7 +6,8 @@ export type Blow =
   | { readonly kind: "kill nats"; readonly index: number; readonly forMs: number }
   | { readonly kind: "kill all nats" | "kill pebble"; readonly forMs: number }
   | {
-      readonly kind: "partition";
+      /** `partition`: an edge from NATS; `split nats`: a server of NATS from the others. */
+      readonly kind: "partition" | "split nats";
       readonly index: number;
       readonly how: "stall" | "cut";
       readonly forMs: number;
@@ -33,7 +34,7 @@ export const TRACKS: readonly Track[] = ["edges and agents", "storage and CA", "
 
 const DECKS = {
   "edges and agents": ["kill edge", "kill agent", "stop edge", "stop agent"],
-  "storage and CA": ["revoke", "kill nats", "partition", "kill all nats", "kill pebble"],
+  "storage and CA": ["revoke", "kill nats", "partition", "split nats", "kill all nats", "kill pebble"],
   renewals: ["renew"],
 } as const satisfies Record<Track, readonly Blow["kind"][]>;
 
@@ -82,9 +83,10 @@ function blow(
     case "kill pebble":
       return { kind, forMs: between(1000, 6000) };
     case "partition":
+    case "split nats":
       return {
         kind,
-        index: below(sizes.edges),
+        index: below(kind === "partition" ? sizes.edges : sizes.nats),
         how: below(2) === 0 ? "stall" : "cut",
         forMs: between(2000, 8000),
       };

@@ -88,7 +88,7 @@ export async function startWorld(): Promise<World> {
   const seats: Seat[] = [];
   let plain: readonly number[] = [];
   const [nats, origin, ports, front] = await Promise.all([
-    startNats({ servers: 3, advertise: false }),
+    startNats({ servers: 3, advertise: false, relayed: true }),
     startOrigin("fixed"),
     freePorts(RUNTIMES.length * 2),
     // All of them, as DNS has it; who asks goes on to the next where nobody answers.
