@@ -82,20 +82,38 @@ export function openSession(options: SessionOptions): Session {
   let lastFailure = "no answer";
   let refused = "";
   let behind = false;
-  /** Writes to the disk, one after another. */
-  let disk = Promise.resolve();
+  /** Writes to the disk, one after another; what somebody waits for goes before all that nobody does. */
+  const urgent: (() => Promise<void>)[] = [];
+  const writes: (() => Promise<void>)[] = [];
+  let disk: Promise<void> | undefined;
   /** Up to here the bucket was read as a whole, and the copy follows when it can. */
   let readWhole = 0;
   /** The revision of each value that the copy has since. */
   const onDisk = new Map<string, number>();
 
-  const toDisk = (work: () => Promise<void>): Promise<void> => {
-    disk = disk.then(work).catch((thrown: unknown) => {
-      // Visitors are served from memory; only a start without NATS would miss it.
-      log.warn("storage.copy_failed", errorFields(thrown));
-    });
-    return disk;
+  const writeOn = async (): Promise<void> => {
+    for (;;) {
+      const next = urgent.shift() ?? writes.shift();
+      if (!next) {
+        // At once: what comes after this begins anew.
+        disk = undefined;
+        return;
+      }
+      await next();
+    }
   };
+  const toDisk = (work: () => Promise<void>, line: (() => Promise<void>)[] = writes): Promise<void> =>
+    new Promise((resolve) => {
+      line.push(() =>
+        work()
+          .catch((thrown: unknown) => {
+            // Visitors are served from memory; only a start without NATS would miss it.
+            log.warn("storage.copy_failed", errorFields(thrown));
+          })
+          .then(resolve),
+      );
+      disk ??= writeOn();
+    });
   const writeCopy = async (
     key: string,
     bucket: string,
@@ -312,14 +330,14 @@ export function openSession(options: SessionOptions): Session {
         if (mirror.has(encodeKey(key)) || mirror.seen < revision)
           await writeCopy(key, bucket, revision, sealed);
       };
-      const written = toDisk(write).finally(() => late.abort());
+      const written = toDisk(write, urgent).finally(() => late.abort());
       await Promise.race([written, sleep(clock, DISK_MS, late.signal).catch(() => {})]);
     },
     async keep(key, sealed) {
       await toDisk(async () => {
         const { bucket = created, revision = 0 } = (await copy.read(key)) ?? {};
         await copy.write(key, { bucket, revision, sealed });
-      });
+      }, urgent);
     },
     maxBytes: () => connection?.info?.max_payload ?? 1 << 20,
     isMirrored: () => mirrored,
