@@ -2,6 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import type { Random } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
+import { serialOf } from "../runtime.ts";
 
 /** In milliseconds of wall time. */
 export interface Validity {
@@ -12,7 +13,7 @@ export interface Validity {
 export interface CertificateFacts extends Validity {
   /** DNS names and addresses of the subject's alternative names, lower case. */
   readonly names: readonly string[];
-  /** Hexadecimal. */
+  /** Hexadecimal, in whole bytes. */
   readonly serial: string;
   readonly issuerName: string;
   /** The parsed leaf. */
@@ -39,7 +40,7 @@ export function certificateFacts(pem: string, what: string): CertificateFacts {
   if (!(notBefore < notAfter)) throw invalid(what, "has no readable dates");
   return {
     names: alternativeNames(leaf),
-    serial: leaf.serialNumber.toLowerCase(),
+    serial: serialOf(leaf),
     issuerName: leaf.issuer.replaceAll("\n", ", "),
     notBefore,
     notAfter,

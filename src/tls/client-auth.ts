@@ -2,7 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { LRUCache } from "lru-cache";
-import { runtimeName } from "../runtime.ts";
+import { runtimeName, serialOf } from "../runtime.ts";
 
 /** A client's certificate that was verified; the same as `ClientCertificate` of the exchange. */
 export interface VerifiedCertificate {
@@ -64,7 +64,7 @@ function describe(leaf: X509Certificate): VerifiedCertificate {
     subject: oneLine(leaf.subject),
     issuer: oneLine(leaf.issuer),
     names: leaf.subjectAltName ? leaf.subjectAltName.split(", ") : [],
-    serial: leaf.serialNumber.toLowerCase(),
+    serial: serialOf(leaf),
     fingerprint256: leaf.fingerprint256,
     notAfter: Date.parse(leaf.validTo),
   };
