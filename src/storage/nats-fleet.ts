@@ -5,7 +5,7 @@ import type { Clock } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
 import type { LocalCopy } from "./local-copy.ts";
 import { type Bucket, type BucketFacts, openBucket } from "./nats-bucket.ts";
-import { isMissing, type NatsPlace, natsError, placeName } from "./nats-connection.ts";
+import { awayError, isMissing, type NatsPlace, natsError, placeName } from "./nats-connection.ts";
 import { FLEET_KEY } from "./nats-keys.ts";
 import { LOCK_MS } from "./nats-lock.ts";
 import type { Sealer } from "./seal.ts";
@@ -45,8 +45,11 @@ export async function openBuckets(
 ): Promise<Buckets> {
   const { place, sealer, known, clock } = parts;
   const at = placeName(place);
-  checkVersion(connection.info?.version ?? "", at);
-  const replicas = place.replicas ?? (connection.info?.cluster ? 3 : 1);
+  const { info } = connection;
+  // The client forgets its server with the connection: nobody is there to be too old.
+  if (!info) throw awayError("read", `the bucket ${place.bucket}`, place, "the connection was lost");
+  checkVersion(info.version, at);
+  const replicas = place.replicas ?? (info.cluster ? 3 : 1);
   const { make = known === undefined } = parts;
   try {
     const values = await openBucket(connection, { name: place.bucket, replicas, make, clock });

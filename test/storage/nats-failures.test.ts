@@ -13,6 +13,8 @@ import { openLocalCopy } from "../../src/storage/local-copy.ts";
 import { type NatsStorageOptions, openNatsStorage } from "../../src/storage/nats.ts";
 import { fleetStatus, resealFleet, restoreFleet } from "../../src/storage/nats-admin.ts";
 import { openBucket } from "../../src/storage/nats-bucket.ts";
+import { isAway } from "../../src/storage/nats-connection.ts";
+import { openBuckets } from "../../src/storage/nats-fleet.ts";
 import { acquireNatsLock, type HeldNatsLock, LOCK_MS, STILL_MS } from "../../src/storage/nats-lock.ts";
 import { createSealer } from "../../src/storage/seal.ts";
 import { type ManualClock, manualClock } from "../support/manual-clock.ts";
@@ -88,6 +90,20 @@ const back = (storage: NatsStorage): Promise<true> =>
   eventually("it is back", () => storage.away() === undefined);
 
 describe("while NATS is away", () => {
+  test("a connection that is lost before the buckets are opened is no server that is too old", async () => {
+    const { place, keys, clock } = options();
+    const connection = await connect({ servers: [...nats.servers], maxReconnectAttempts: -1 });
+    try {
+      await nats.kill();
+      await eventually("the connection is lost", () => connection.info === undefined);
+      const parts = { place, sealer: createSealer(keys), known: undefined, clock };
+      const failure = await failureOf(openBuckets(connection, parts));
+      expect(isAway(failure), failure.message).toBe(true);
+    } finally {
+      await connection.close();
+    }
+  });
+
   test("values and lists come from the copy, writes are refused, and all is well again when it is back", async () => {
     const { log, events } = recording();
     const given = options({ log });
