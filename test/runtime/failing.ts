@@ -1,7 +1,7 @@
 /** Servers that die and that stand still, under load, on every runtime: no request fails, and they are back soon. */
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { configFile, type EdgeProcess, type Runtime, startEdge } from "../support/edge.ts";
 import { type NginxBackend, startNginx } from "../support/nginx.ts";
 import { eventually } from "../support/processes.ts";
@@ -15,13 +15,19 @@ const BACK_WITHIN_MS = 4000;
 export function failingTests(runtime: Runtime): void {
   describe(`${runtime}: servers that fail`, () => {
     let servers: [NginxBackend, NginxBackend];
+    let own: Awaited<ReturnType<typeof ownCertificate>>;
     let edge: EdgeProcess;
-    let ca: string;
 
     beforeAll(async () => {
       servers = [await startNginx("statler"), await startNginx("waldorf")];
-      const own = await ownCertificate([HOST]);
-      ca = own.root;
+      own = await ownCertificate([HOST]);
+    }, 60_000);
+    afterAll(async () => {
+      servers?.[1].process.signal("SIGCONT");
+      await Promise.all((servers ?? []).map((server) => server.stop()));
+    });
+    // One each: a server that was ejected a minute ago is let back in more slowly, by design.
+    beforeEach(async () => {
       const config = configFile({
         listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0" },
         storage: "file:./certs",
@@ -30,16 +36,14 @@ export function failingTests(runtime: Runtime): void {
       });
       edge = await startEdge(runtime, config);
     }, 60_000);
-    afterAll(async () => {
-      servers?.[1].process.signal("SIGCONT");
+    afterEach(async () => {
       await edge?.stop();
-      await Promise.all((servers ?? []).map((server) => server.stop()));
     });
 
     /** Makes the second server ill under load and well again; resolves with how long its return took. */
     const returns = async (ill: () => Promise<void>, well: () => Promise<void>): Promise<number> => {
       const before = edge.logs("server.ejected").length;
-      const load = startLoad({ port: edge.https.port, host: HOST, ca }, 8);
+      const load = startLoad({ port: edge.https.port, host: HOST, ca: own.root }, 8);
       const answers = (): number => load.tally.servers.get("waldorf") ?? 0;
       await eventually("answers of both", () => load.tally.done >= 200 && answers() > 20);
       await ill();
