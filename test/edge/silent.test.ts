@@ -7,6 +7,7 @@ import { type Origin, startOrigin } from "../runtime/origin.ts";
 import { type OwnCertificate, ownCertificate } from "../runtime/own-certificate.ts";
 import { configFile, type Runtime, startEdge } from "../support/edge.ts";
 import { eventually } from "../support/processes.ts";
+import { clientHello, inRecords } from "../support/raw-hello.ts";
 
 const HOST = "a.example.test";
 const MOST = 5;
@@ -61,4 +62,26 @@ describe.each<Runtime>(["node", "bun", "deno"])("%s", (runtime) => {
     for (const socket of waiting) socket.destroy();
     await edge.stop();
   }, 60_000);
+
+  test("a client that falls silent in the middle of its handshake is let go when its time is over", async () => {
+    const edge = await startEdge(
+      runtime,
+      configFile({
+        listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0" },
+        storage: "file:./certs",
+        limits: { headTimeoutMs: 1000 },
+        backends: { web: { servers: [origin.url] } },
+        hosts: { [HOST]: { backend: "web", tls: own.tls } },
+      }),
+    );
+    // A whole hello, and no word after the server's.
+    const socket = await silent(edge.https.port);
+    const began = performance.now();
+    socket.resume();
+    socket.write(inRecords(clientHello(Buffer.from(HOST))));
+    await once(socket, "close");
+    expect(performance.now() - began).toBeGreaterThan(500);
+    expect(await visit({ port: edge.https.port, host: HOST })).toMatchObject({ status: 200 });
+    await edge.stop();
+  }, 30_000);
 });
