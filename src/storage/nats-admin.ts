@@ -12,7 +12,9 @@ import {
   idIn,
   OtherFleet,
   openBuckets,
+  replicasFor,
   sealMark,
+  serverOf,
   unsafeSettings,
 } from "./nats-fleet.ts";
 import { decodeKey, encodeKey, FLEET_KEY } from "./nats-keys.ts";
@@ -81,7 +83,7 @@ export function restoreFleet(options: NatsStorageOptions): Promise<Restored> {
         { source: "operator" },
       );
     try {
-      const replicas = place.replicas ?? (connection.info?.cluster ? 3 : 1);
+      const replicas = replicasFor(serverOf(connection, place), place);
       const bucket = await openBucket(connection, { name: place.bucket, replicas, make: true, clock });
       const mark = await bucket.get(FLEET_KEY);
       if (mark) throw notOver(place, idIn(sealer.open(FLEET_KEY, mark.value)), fleet);

@@ -1,6 +1,6 @@
 /** Whose bucket it is: a sealed mark in it names the fleet, so that nobody's values are mixed with another's. */
 import { randomBytes } from "node:crypto";
-import type { NatsConnection } from "@nats-io/transport-node";
+import type { NatsConnection, ServerInfo } from "@nats-io/transport-node";
 import type { Clock } from "../clock.ts";
 import { EdgeError } from "../errors.ts";
 import type { LocalCopy } from "./local-copy.ts";
@@ -45,11 +45,9 @@ export async function openBuckets(
 ): Promise<Buckets> {
   const { place, sealer, known, clock } = parts;
   const at = placeName(place);
-  const { info } = connection;
-  // The client forgets its server with the connection: nobody is there to be too old.
-  if (!info) throw awayError("read", `the bucket ${place.bucket}`, place, "the connection was lost");
+  const info = serverOf(connection, place);
   checkVersion(info.version, at);
-  const replicas = place.replicas ?? (info.cluster ? 3 : 1);
+  const replicas = replicasFor(info, place);
   const { make = known === undefined } = parts;
   try {
     const values = await openBucket(connection, { name: place.bucket, replicas, make, clock });
@@ -84,6 +82,22 @@ export async function openBuckets(
     if (thrown instanceof OtherFleet) throw thrown;
     throw natsError("read", `the bucket ${place.bucket}`, place, thrown);
   }
+}
+
+/**
+ * What the server says of itself. The client forgets it with the connection: then nobody is there to be too old, or alone.
+ *
+ * @throws EdgeError for NATS that is away
+ */
+export function serverOf(connection: NatsConnection, place: NatsPlace): ServerInfo {
+  const { info } = connection;
+  if (!info) throw awayError("read", `the bucket ${place.bucket}`, place, "the connection was lost");
+  return info;
+}
+
+/** How many copies of a value a bucket has that is made now. */
+export function replicasFor({ cluster }: ServerInfo, place: NatsPlace): number {
+  return place.replicas ?? (cluster ? 3 : 1);
 }
 
 async function setMark(

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { visit, visitPlain } from "../runtime/client.ts";
 import { type Origin, startOrigin } from "../runtime/origin.ts";
 import { type OwnCertificate, ownCertificate } from "../runtime/own-certificate.ts";
-import { configFile, type Runtime, startEdge } from "../support/edge.ts";
+import { configFile, type EdgeProcess, type Runtime, startEdge } from "../support/edge.ts";
 import { eventually } from "../support/processes.ts";
 import { clientHello, inRecords } from "../support/raw-hello.ts";
 
@@ -27,18 +27,21 @@ async function silent(port: number): Promise<Socket> {
   return socket;
 }
 
+const edgeWith = (runtime: Runtime, limits: Record<string, number>): Promise<EdgeProcess> =>
+  startEdge(
+    runtime,
+    configFile({
+      listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0" },
+      storage: "file:./certs",
+      limits,
+      backends: { web: { servers: [origin.url] } },
+      hosts: { [HOST]: { backend: "web", tls: own.tls } },
+    }),
+  );
+
 describe.each<Runtime>(["node", "bun", "deno"])("%s", (runtime) => {
   test("a client has no more connections waiting before TLS than it may have open", async () => {
-    const edge = await startEdge(
-      runtime,
-      configFile({
-        listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0" },
-        storage: "file:./certs",
-        limits: { maxConnectionsPerClient: MOST },
-        backends: { web: { servers: [origin.url] } },
-        hosts: { [HOST]: { backend: "web", tls: own.tls } },
-      }),
-    );
+    const edge = await edgeWith(runtime, { maxConnectionsPerClient: MOST });
     const { port } = edge.https;
     const ask = (): Promise<number> => visit({ port, host: HOST }).then(({ status }) => status);
     expect(await ask()).toBe(200);
@@ -64,16 +67,7 @@ describe.each<Runtime>(["node", "bun", "deno"])("%s", (runtime) => {
   }, 60_000);
 
   test("a client that falls silent in the middle of its handshake is let go when its time is over", async () => {
-    const edge = await startEdge(
-      runtime,
-      configFile({
-        listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0" },
-        storage: "file:./certs",
-        limits: { headTimeoutMs: 1000 },
-        backends: { web: { servers: [origin.url] } },
-        hosts: { [HOST]: { backend: "web", tls: own.tls } },
-      }),
-    );
+    const edge = await edgeWith(runtime, { headTimeoutMs: 1000 });
     // A whole hello, and no word after the server's.
     const socket = await silent(edge.https.port);
     const began = performance.now();
