@@ -132,6 +132,32 @@ export function alpnOptions(protocols: readonly string[]): AlpnOptions {
 /** Deno 2.9.5 makes a configuration of TLS for each connection of a server that has an `SNICallback`: 13 KiB of memory. */
 export const configuresEveryHandshake: boolean = runtimeName === "deno";
 
+/** Less than the first buffer that Node 26.10 makes for what a TLS connection receives. */
+const PIECE_BYTES = 1_000;
+
+/**
+ * Puts back what was read of a connection before TLS gets it.
+ *
+ * Node 26.10 takes that as one piece, makes a buffer of just its size or of 1 KiB, whichever is more, and once a buffer is full
+ * another of 16 KiB beside it; both last as long as the connection. A ClientHello with a post-quantum key is longer than 1 KiB.
+ * In smaller pieces, each of which is taken out again at once, it fills none: 9 KiB of memory less.
+ */
+export function giveBack(socket: Socket, bytes: Buffer): void {
+  socket.unshift(bytes);
+  if (runtimeName !== "node" || bytes.length <= PIECE_BYTES) return;
+  const { read } = socket;
+  let rest: Buffer | null = null;
+  // The TLS socket reads until there is no more; by then it may have failed, and nobody is there to take the rest.
+  socket.read = (size?: number): Buffer | null => {
+    if (size !== undefined) return read.call(socket, size) as Buffer | null;
+    rest ??= read.call(socket) as Buffer | null;
+    const piece = socket.destroyed ? null : (rest?.subarray(0, PIECE_BYTES) ?? null);
+    rest = piece !== null && rest !== null && rest.length > PIECE_BYTES ? rest.subarray(PIECE_BYTES) : null;
+    if (rest === null) socket.read = read;
+    return piece;
+  };
+}
+
 /** Bytes received between two young collections. Each takes some 0.2 ms. */
 const COLLECT_EVERY_BYTES = 8_388_608;
 

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { describe, expect, test } from "vitest";
-import { alpnOptions, spare } from "../src/runtime.ts";
+import { alpnOptions, giveBack, spare } from "../src/runtime.ts";
 
 /** Both ends of a connection. */
 async function pair(): Promise<{ ours: Socket; theirs: Socket; close(): void }> {
@@ -67,6 +67,35 @@ describe("a spared socket", () => {
     spare(ours);
     ours.setTimeout(1);
     await once(ours, "timeout", { signal: AbortSignal.timeout(5000) });
+    close();
+  });
+});
+
+describe("what was read of a connection and is given back", () => {
+  const BYTES = Buffer.from(Array.from({ length: 2_500 }, (_, at) => at % 251));
+
+  test("is read again whole, in pieces that fill no buffer of TLS, and what comes after it as it comes", async () => {
+    const { ours, theirs, close } = await pair();
+    ours.pause();
+    giveBack(ours, BYTES);
+    const pieces: Buffer[] = [];
+    for (let piece = ours.read(); piece !== null; piece = ours.read()) pieces.push(piece as Buffer);
+    expect(Buffer.concat(pieces)).toEqual(BYTES);
+    expect(Math.max(...pieces.map(({ length }) => length))).toBeLessThan(1_024);
+    const later = once(ours, "data");
+    ours.resume();
+    theirs.write(BYTES);
+    expect((await later)[0]).toEqual(BYTES);
+    close();
+  });
+
+  test("is not read by one that failed at its first piece", async () => {
+    const { ours, close } = await pair();
+    ours.pause();
+    giveBack(ours, BYTES);
+    expect(ours.read()).toHaveLength(1_000);
+    ours.destroy();
+    expect(ours.read()).toBeNull();
     close();
   });
 });

@@ -1,6 +1,7 @@
 /** A look at a connection's ClientHello before TLS gets it. */
 import type { Socket } from "node:net";
 import type { Clock } from "../clock.ts";
+import { giveBack } from "../runtime.ts";
 import { type ClientHello, clientHelloOf } from "../tls/client-hello.ts";
 
 /**
@@ -32,7 +33,7 @@ export function peekHello(
     if (hello === undefined) return;
     leave();
     socket.pause();
-    socket.unshift(seen);
+    giveBack(socket, seen);
     done(hello);
   };
   socket.on("data", onData);
