@@ -30,7 +30,12 @@ function skerry(name: string, title: string, runtime: string, args: readonly str
 
 export const skerryOnNode: Target = skerry("node", "Node", "node", []);
 export const skerryOnBun: Target = skerry("bun", "Bun", "bun", []);
-export const skerryOnDeno: Target = skerry("deno", "Deno", "deno", ["run", "-A"]);
+/** As the README starts it. */
+export const skerryOnDeno: Target = skerry("deno", "Deno", "deno", [
+  "run",
+  "-A",
+  "--v8-flags=--no-memory-reducer",
+]);
 
 function config(site: Site): string {
   const servers = site.backends.map((port) => `http://127.0.0.1:${port}`);

@@ -11,7 +11,7 @@ import { createLog, type Log } from "../log.ts";
 import { createMetrics, type Metrics } from "../metrics.ts";
 import { failExchange } from "../proxy/problem.ts";
 import { splice } from "../proxy/splice.ts";
-import { runtimeName, runtimeVersion, widenBufferPool } from "../runtime.ts";
+import { keepCompiledCode, runtimeName, runtimeVersion, widenBufferPool } from "../runtime.ts";
 import type { Issuer } from "../tls/issuer.ts";
 import { createPlaceholder } from "../tls/placeholder.ts";
 import { protocolOptions } from "../tls/profile.ts";
@@ -91,6 +91,7 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
   const log = options.log ?? createLog({ level: base.logLevel });
   installWebGlobals();
   widenBufferPool();
+  keepCompiledCode();
 
   const storage = openStorage(base, { clock, log });
   await storage.check();
