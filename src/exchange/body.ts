@@ -8,10 +8,13 @@ import type { HeaderList } from "./headers.ts";
 /** Where bytes go. A source calls it from one place at a time and never after `end` or `abort`. */
 export interface ByteSink {
   /**
-   * Takes a chunk, which then belongs to the sink: a source MUST NOT reuse its memory.
+   * Takes a chunk, which then belongs to the sink: a source MUST NOT reuse its memory, unless it is `lent` to a sink that
+   * {@link borrows}: its memory is then the source's again when this returns.
    * Returns false when the source must stop and wait for {@link ByteSource.resume}.
    */
-  write(chunk: Uint8Array): boolean;
+  write(chunk: Uint8Array, lent?: boolean): boolean;
+  /** Whether it copies what it keeps of a chunk that is lent. Never changes. @default false */
+  readonly borrows?: boolean;
   /** The body is complete. Nothing else means that it is. */
   end(trailers?: HeaderList): void;
   /** The body is cut short; what came so far MUST NOT be passed off as the whole. */

@@ -4,7 +4,7 @@ import { EdgeError, type Retry } from "../errors.ts";
 import type { ResponseHandler, UpstreamRequest } from "../exchange/dispatch.ts";
 import { getHeader, hasToken } from "../exchange/headers.ts";
 import { type Rounds, type Swept, sweepsOf } from "../exchange/rounds.ts";
-import type { ByteStream } from "../exchange/stream.ts";
+import type { Borrower, ByteStream } from "../exchange/stream.ts";
 import { countReceived } from "../runtime.ts";
 import type { Http1Client, Http1ClientOptions } from "./client.ts";
 import { CHUNKED, HeadError, type ParsedResponse, UNTIL_CLOSE } from "./head.ts";
@@ -19,7 +19,7 @@ const EXPECT_MS = 1000;
 /** Informational responses to one request. */
 const MAX_INFORMS = 100;
 
-export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, Swept {
+export class ClientConnection implements Http1Client, BodyOwner, Borrower, OutgoingOwner, Swept {
   readonly #stream: ByteStream;
   readonly #options: Http1ClientOptions;
   readonly #outbox: Outbox;
@@ -45,6 +45,8 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
   #bodyStarted = true;
   #expectTimer: Timer | undefined;
   #error: EdgeError | undefined;
+  /** What is being read is only lent: a body's reader may see it, but nothing here may keep it. */
+  #onLoan = false;
   #deadline = Number.POSITIVE_INFINITY;
 
   readonly #onData: (chunk: Buffer) => void;
@@ -69,6 +71,7 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
       this.#break("the server broke the connection", cause);
       this.#stream.destroy();
     };
+    stream.lend?.(this);
     stream.on("data", this.#onData);
     stream.on("end", this.#onEnd);
     stream.on("drain", this.#onDrain);
@@ -178,8 +181,22 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
     this.#outbox.unhold();
   }
 
+  get borrows(): boolean {
+    return this.#incoming?.borrows === true;
+  }
+
+  borrow(chunk: Buffer): void {
+    this.#onLoan = true;
+    this.#take(chunk);
+    this.#onLoan = false;
+  }
+
   #data(chunk: Buffer): void {
     countReceived(chunk.length);
+    this.#take(chunk);
+  }
+
+  #take(chunk: Buffer): void {
     if (this.#request === undefined) {
       // Bytes that nobody asked for would be taken for the next request's answer.
       this.destroy();
@@ -198,7 +215,7 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
           offset = this.#head(chunk, offset);
           if (offset < 0) return;
         } else {
-          offset = incoming.feed(chunk, offset);
+          offset = this.#onLoan ? incoming.feedLent(chunk, offset) : incoming.feed(chunk, offset);
           if (incoming.complete) this.#answered(offset < chunk.length);
         }
       }
@@ -352,6 +369,7 @@ export class ClientConnection implements Http1Client, BodyOwner, OutgoingOwner, 
 
   #detach(): void {
     const stream = this.#stream;
+    stream.lend?.(undefined);
     stream.removeListener("data", this.#onData);
     stream.removeListener("end", this.#onEnd);
     stream.removeListener("drain", this.#onDrain);

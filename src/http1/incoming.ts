@@ -40,6 +40,7 @@ export class IncomingBody implements ByteSource {
   #heldBytes = 0;
   #trailers: HeaderList | undefined;
   #error: EdgeError | undefined;
+  #onLoan = false;
 
   /** `length`: bytes, CHUNKED or UNTIL_CLOSE. */
   constructor(owner: BodyOwner, length: number, maxBuffered: number, maxTrailers: number) {
@@ -54,6 +55,21 @@ export class IncomingBody implements ByteSource {
   /** Bytes yet to come, as far as one can tell. */
   get remaining(): number {
     return this.complete ? 0 : this.#remaining;
+  }
+
+  /** Whether the reader copies what it keeps of a chunk. */
+  get borrows(): boolean {
+    return this.#sink?.borrows === true;
+  }
+
+  /** As {@link feed}, of a chunk whose memory is somebody else's again when this returns. */
+  feedLent(chunk: Buffer, start: number): number {
+    this.#onLoan = true;
+    try {
+      return this.feed(chunk, start);
+    } finally {
+      this.#onLoan = false;
+    }
   }
 
   /** Takes what belongs to the body from `start` on; returns the offset after it. Throws a HeadError on bad chunks. */
@@ -136,12 +152,12 @@ export class IncomingBody implements ByteSource {
     this.received += data.length;
     if (this.discarding) return;
     if (this.#sink !== undefined && !this.#stopped && this.#heldBytes === 0) {
-      if (this.#sink.write(data)) return;
+      if (this.#sink.write(data, this.#onLoan)) return;
       this.#stopped = true;
       this.#pause();
       return;
     }
-    this.#held.push(data);
+    this.#held.push(this.#onLoan ? Buffer.from(data) : data);
     this.#heldBytes += data.length;
     if (this.#stopped || this.#heldBytes > this.#maxBuffered) this.#pause();
   }

@@ -2,6 +2,7 @@
  * What waits to be written on a stream. Head, chunk and end of a small message, and all answers given during one read,
  * leave as one write: a system call, or a TLS record, costs more than anything else here.
  */
+import { type Loan, SCRATCH_BYTES, takeScratch } from "../exchange/scratch.ts";
 import type { ByteStream } from "../exchange/stream.ts";
 
 /** Up to here parts are copied into one buffer; above it they are written one by one under a cork. */
@@ -11,14 +12,24 @@ const HIGH_BYTES = 65_536;
 
 export class Outbox {
   readonly #stream: ByteStream;
+  readonly #loan: Loan | undefined;
+  /** Whether bytes may be lent to {@link copy}. */
+  readonly borrows: boolean;
+  /** What was copied, and what came before it; parts that came after it wait on their own. */
+  #scratch: Buffer | undefined;
+  #filled = 0;
   #parts: (string | Uint8Array)[] = [];
+  /** Of all that waits. */
   #size = 0;
   #held = 0;
   #scheduled = false;
   readonly #flushLater: () => void;
 
-  constructor(stream: ByteStream) {
+  /** @param loan where large bodies of others may pass through */
+  constructor(stream: ByteStream, loan?: Loan) {
     this.#stream = stream;
+    this.#loan = loan;
+    this.borrows = loan?.possible === true;
     this.#flushLater = () => {
       this.#scheduled = false;
       this.flush();
@@ -37,6 +48,26 @@ export class Outbox {
     this.#size += bytes.length;
   }
 
+  /** Adds bytes whose memory is somebody else's again when this returns. */
+  copy(bytes: Uint8Array): void {
+    if (this.#size + bytes.length > SCRATCH_BYTES) this.flush();
+    if (bytes.length > SCRATCH_BYTES || (this.#scratch === undefined && bytes.length < COPY_BYTES)) {
+      this.bytes(Buffer.from(bytes));
+      return;
+    }
+    this.#scratch ??= takeScratch();
+    this.#gather(this.#scratch);
+    this.#scratch.set(bytes, this.#filled);
+    this.#filled += bytes.length;
+    this.#size += bytes.length;
+  }
+
+  /** To be called when the stream has drained: writes what was copied meanwhile. */
+  drained(): void {
+    this.#loan?.drained();
+    if (this.#scratch !== undefined && this.#held === 0) this.flush();
+  }
+
   /** Until the matching {@link unhold}, nothing leaves unless much has gathered. */
   hold(): void {
     this.#held++;
@@ -51,24 +82,30 @@ export class Outbox {
    * Returns false when the caller should wait for the stream's "drain".
    */
   send(): boolean {
+    // Leaves with what gathers until then.
+    if (this.#scratch !== undefined && this.#stream.writableNeedDrain) return false;
     if (this.#size >= HIGH_BYTES || (this.#held === 0 && this.#size >= COPY_BYTES)) this.flush();
     else if (this.#held === 0 && !this.#scheduled) {
       this.#scheduled = true;
       queueMicrotask(this.#flushLater);
     }
-    return !this.#stream.writableNeedDrain;
+    // While what was lent is under way there is room for as much again.
+    return !this.#stream.writableNeedDrain || (this.#size === 0 && this.#loan?.outstanding === true);
   }
 
   flush(): void {
-    const parts = this.#parts;
-    const size = this.#size;
-    if (size === 0) return;
+    if (this.#size === 0) return;
     const stream = this.#stream;
-    this.#size = 0;
     if (stream.destroyed) {
-      parts.length = 0;
+      this.#parts.length = this.#size = this.#filled = 0;
+      this.#scratch = undefined;
       return;
     }
+    if (this.#scratch !== undefined) this.#flushScratch(this.#scratch);
+    const parts = this.#parts;
+    const size = this.#size;
+    this.#size = 0;
+    if (parts.length === 0) return;
     if (parts.length === 1) {
       const part = parts[0]!;
       parts.length = 0;
@@ -78,14 +115,7 @@ export class Outbox {
     }
     if (size <= COPY_BYTES) {
       const buffer = Buffer.allocUnsafe(size);
-      let at = 0;
-      for (const part of parts) {
-        if (typeof part === "string") at += buffer.write(part, at, "latin1");
-        else {
-          buffer.set(part, at);
-          at += part.length;
-        }
-      }
+      fill(buffer, 0, parts);
       parts.length = 0;
       stream.write(buffer);
       return;
@@ -99,4 +129,33 @@ export class Outbox {
     }
     stream.uncork();
   }
+
+  /** Moves the parts into the scratch where all of them find room. */
+  #gather(scratch: Buffer): void {
+    if (this.#size > SCRATCH_BYTES) return;
+    this.#filled = fill(scratch, this.#filled, this.#parts);
+    this.#parts.length = 0;
+  }
+
+  #flushScratch(scratch: Buffer): void {
+    this.#gather(scratch);
+    const filled = this.#filled;
+    this.#scratch = undefined;
+    this.#filled = 0;
+    this.#size -= filled;
+    this.#loan?.write(scratch, filled);
+  }
+}
+
+/** Writes parts one after the other; returns where they end. */
+function fill(into: Buffer, start: number, parts: readonly (string | Uint8Array)[]): number {
+  let at = start;
+  for (const part of parts) {
+    if (typeof part === "string") at += into.write(part, at, "latin1");
+    else {
+      into.set(part, at);
+      at += part.length;
+    }
+  }
+  return at;
 }

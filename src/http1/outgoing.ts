@@ -36,7 +36,11 @@ export class OutgoingBody implements ByteSink {
     return this.#ended;
   }
 
-  write(chunk: Uint8Array): boolean {
+  get borrows(): boolean {
+    return this.#outbox.borrows;
+  }
+
+  write(chunk: Uint8Array, lent?: boolean): boolean {
     const size = chunk.length;
     if (this.#ended || size === 0) return !this.#ended;
     if (size > this.#remaining) {
@@ -45,11 +49,10 @@ export class OutgoingBody implements ByteSink {
     }
     this.#remaining -= size;
     const outbox = this.#outbox;
-    if (this.#chunked) {
-      outbox.text(`${size.toString(16)}\r\n`);
-      outbox.bytes(chunk);
-      outbox.text("\r\n");
-    } else outbox.bytes(chunk);
+    if (this.#chunked) outbox.text(`${size.toString(16)}\r\n`);
+    if (lent) outbox.copy(chunk);
+    else outbox.bytes(chunk);
+    if (this.#chunked) outbox.text("\r\n");
     this.#owner.bodyBytes(size);
     const more = outbox.send();
     this.#waiting = !more;

@@ -1,6 +1,7 @@
 /** The connection behind `serveHttp1`: heads in, exchanges out, one at a time. What it promises stands in server.ts. */
 import { EdgeError } from "../errors.ts";
 import { type Rounds, type Swept, sweepsOf } from "../exchange/rounds.ts";
+import { Loan } from "../exchange/scratch.ts";
 import type { ByteStream } from "../exchange/stream.ts";
 import { countReceived } from "../runtime.ts";
 import { dateLine } from "./date.ts";
@@ -62,7 +63,7 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
   constructor(stream: ByteStream, options: Http1ServerOptions) {
     this.stream = stream;
     this.options = options;
-    this.outbox = new Outbox(stream);
+    this.outbox = new Outbox(stream, new Loan(stream));
     this.#reader = requestReader(options.limits, options.scheme);
     this.#rounds = sweepsOf(options.clock);
     this.#rounds.add(this);
@@ -70,6 +71,7 @@ export class ServerConnection implements Http1Connection, BodyOwner, Swept {
     this.#onData = (chunk) => this.#data(chunk);
     this.#onEnd = () => this.#end();
     this.#onDrain = () => {
+      this.outbox.drained();
       if (this.#exchange !== undefined) this.#exchange.drained();
       else if (this.#state === OPEN && this.#pending !== undefined) this.#next();
     };

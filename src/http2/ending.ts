@@ -92,7 +92,7 @@ export abstract class Ending extends Sending implements Swept {
   #end(): void {
     this.blocked = false;
     this.round.clear();
-    if (this.output.pending > 0) this.output.flush(this.stream);
+    if (this.output.pending > 0) this.output.flush();
     this.endedAt = this.now;
     // What the peer still sends is read and dropped for a moment: closing over unread bytes would make the kernel reset
     // the connection and lose our last words.

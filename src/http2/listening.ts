@@ -66,6 +66,7 @@ export abstract class Listening extends Ending implements FrameListener {
     if (this.closed) return;
     this.now = this.clock.now();
     this.blocked = false;
+    this.output.drained();
     this.flush();
     if (this.readPaused && !this.blocked) {
       this.readPaused = false;

@@ -1,9 +1,12 @@
 /** What a connection has to say, gathered so that one turn's frames leave in one write. */
+import { giveScratch, Loan, SCRATCH_BYTES, takeScratch } from "../exchange/scratch.ts";
 import type { ByteStream } from "../exchange/stream.ts";
+import { joinsWrites } from "../runtime.ts";
 import {
   DATA,
   FLAG_END_STREAM,
   FRAME_HEADER_BYTES,
+  MAX_DATA_BYTES,
   PING,
   RST_STREAM,
   WINDOW_UPDATE,
@@ -12,20 +15,33 @@ import {
 } from "./frames.ts";
 
 /** Chunks up to this size are copied next to their frame header: one write and one TLS record beat a saved copy. */
-const COPY_BYTES = 8_192;
-const SCRATCH_BYTES = 65_536;
-const MAX_SPARE = 16;
-
-/** Scratch memory is lent to connections that have something to say, so that idle ones hold none. */
-const spare: Buffer[] = [];
+const COPY_BYTES = joinsWrites ? MAX_DATA_BYTES : 8_192;
 
 export class Output {
+  readonly #stream: ByteStream;
+  readonly #loan: Loan;
   #scratch: Buffer | undefined;
   #at = 0;
   #parts: Uint8Array[] = [];
   #partBytes = 0;
   #lastFlags = -1;
   #lastStream = 0;
+
+  constructor(stream: ByteStream) {
+    this.#stream = stream;
+    this.#loan = new Loan(stream);
+  }
+
+  /** Whether so many bytes of DATA find room next to what waits. */
+  fits(bytes: number): boolean {
+    const framed = bytes + Math.ceil(bytes / MAX_DATA_BYTES) * FRAME_HEADER_BYTES;
+    return this.#parts.length === 0 && this.#at + framed <= SCRATCH_BYTES;
+  }
+
+  /** To be called when the stream has drained. */
+  drained(): void {
+    this.#loan.drained();
+  }
 
   /** Bytes that wait for {@link flush}. */
   get pending(): number {
@@ -82,13 +98,16 @@ export class Output {
     this.copy(payload, start, start + 8);
   }
 
-  /** Hands everything to `stream`, in one write where it can be. Returns false when "drain" must come first. */
-  flush(stream: ByteStream): boolean {
+  /** Hands everything to the stream, in one write where it can be. Returns false when "drain" must come first. */
+  flush(): boolean {
+    const stream = this.#stream;
     if (this.#parts.length === 0) {
-      if (this.#at === 0) return true;
-      const bytes = this.#copied();
+      const size = this.#at;
+      if (size === 0) return true;
+      const scratch = this.#scratch!;
+      this.#scratch = undefined;
       this.#release();
-      return stream.write(bytes);
+      return this.#loan.write(scratch, size);
     }
     this.#spill();
     this.#release();
@@ -125,8 +144,7 @@ export class Output {
       this.#spill();
       if (scratch.length >= bytes) return scratch;
     }
-    const fresh = bytes <= SCRATCH_BYTES ? (spare.pop() ?? Buffer.allocUnsafeSlow(SCRATCH_BYTES)) : undefined;
-    this.#scratch = fresh ?? Buffer.allocUnsafeSlow(bytes);
+    this.#scratch = bytes <= SCRATCH_BYTES ? takeScratch() : Buffer.allocUnsafeSlow(bytes);
     return this.#scratch;
   }
 
@@ -151,6 +169,6 @@ export class Output {
     const scratch = this.#scratch;
     if (scratch === undefined) return;
     this.#scratch = undefined;
-    if (scratch.length === SCRATCH_BYTES && spare.length < MAX_SPARE) spare.push(scratch);
+    giveScratch(scratch);
   }
 }

@@ -1,5 +1,7 @@
 /** The sending half of a connection: whose turn it is, what the windows allow, and one write per turn. */
+import { SCRATCH_BYTES } from "../exchange/scratch.ts";
 import type { ByteStream } from "../exchange/stream.ts";
+import { joinsWrites } from "../runtime.ts";
 import { roundTrip } from "./flow.ts";
 import {
   CONTINUATION,
@@ -17,13 +19,13 @@ import { schedule, type Turned } from "./turn.ts";
 /** Frames gathered for one write, at most. */
 const TURN_BYTES = 131_072;
 /** Output that piles up behind a peer that does not read, before we stop reading from it. */
-const MAX_BACKLOG = 65_536;
+const MAX_BACKLOG: number = joinsWrites ? 65_536 + SCRATCH_BYTES : 65_536;
 /** Our encoder uses no dynamic table; this tells so a peer that set a smaller limit (RFC 7541 §4.2). */
 const NO_TABLE = Buffer.from([0x20]);
 
 export abstract class Sending implements Turned {
   readonly stream: ByteStream;
-  readonly output: Output = new Output();
+  readonly output: Output;
   /** Bytes that a stream may hold before its producer must wait. */
   readonly maxBufferedBytes: number;
   readonly openedAt: number;
@@ -40,7 +42,7 @@ export abstract class Sending implements Turned {
   /** A flush follows whatever is being done. */
   protected writing = false;
   /** The socket takes no more until "drain". */
-  protected blocked = false;
+  blocked = false;
   protected blockedSince = 0;
   protected readPaused = false;
   protected tableNotice = false;
@@ -48,6 +50,7 @@ export abstract class Sending implements Turned {
 
   constructor(stream: ByteStream, maxBufferedBytes: number, now: number) {
     this.stream = stream;
+    this.output = new Output(stream);
     this.maxBufferedBytes = maxBufferedBytes;
     this.openedAt = now;
     this.now = now;
@@ -58,6 +61,7 @@ export abstract class Sending implements Turned {
 
   /** Whether DATA may go straight into the output, past the round. */
   mayWriteNow(bytes: number): boolean {
+    if (joinsWrites) return bytes <= this.sendWindow && this.round.length === 0 && this.output.fits(bytes);
     return (
       !this.blocked &&
       bytes <= this.sendWindow &&
@@ -126,7 +130,7 @@ export abstract class Sending implements Turned {
       do {
         if (!this.blocked) this.#pump();
         if (this.blocked || this.output.pending === 0) break;
-        if (!this.output.flush(this.stream)) {
+        if (!this.output.flush()) {
           this.blocked = true;
           this.blockedSince = this.now;
         }

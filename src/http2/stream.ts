@@ -2,6 +2,7 @@
 import { EdgeError } from "../errors.ts";
 import type { ByteSink, ByteSource } from "../exchange/body.ts";
 import type { HeaderList } from "../exchange/headers.ts";
+import { joinsWrites } from "../runtime.ts";
 import type { Http2Connection } from "./connection.ts";
 import { CANCEL, codeName, INTERNAL_ERROR, STREAM_CLOSED } from "./errors.ts";
 import type { ReceiveWindow } from "./flow.ts";
@@ -70,18 +71,21 @@ export abstract class Http2Stream {
     return this.#queued > 0 ? this.sendWindow > 0 : this.#finishing;
   }
 
-  /** Sends or queues a chunk, which then belongs to the stream. False: wait for the producer's `resume`. */
-  send(chunk: Uint8Array): boolean {
+  /**
+   * Sends or queues a chunk, which then belongs to the stream unless it is `lent`. False: wait for the producer's `resume`.
+   */
+  send(chunk: Uint8Array, lent = false): boolean {
     if (this.dead || this.localClosed || this.#finishing) return false;
     if (chunk.length === 0) return !this.#producerWaits;
     const session = this.session;
     if (this.#queued === 0 && chunk.length <= this.sendWindow && session.mayWriteNow(chunk.length)) {
       this.#write(chunk, 0);
-      session.schedule();
+      if (!session.blocked) session.schedule();
+      else if (!session.output.fits(chunk.length)) return this.#wait();
       return true;
     }
     if (this.#queued === 0) this.progressAt = session.now;
-    this.#queue.push(chunk);
+    this.#queue.push(lent ? Buffer.from(chunk) : chunk);
     this.#queued += chunk.length;
     session.ready(this);
     if (this.#queued <= session.maxBufferedBytes) return true;
@@ -241,7 +245,15 @@ export abstract class Http2Stream {
     source.start(new OutgoingBody(this, expected));
   }
 
+  /** Has the producer wait until the socket has drained. */
+  #wait(): false {
+    if (!this.#producerWaits) this.session.wake(this);
+    this.#producerWaits = true;
+    return false;
+  }
+
   wakeProducer(): void {
+    this.#producerWaits = false;
     if (!this.dead && !this.localClosed) this.producer?.resume();
   }
 
@@ -283,6 +295,7 @@ const EMPTY = new Uint8Array(0);
 
 /** The sink that turns a source into DATA. */
 class OutgoingBody implements ByteSink {
+  readonly borrows: boolean = joinsWrites;
   readonly #stream: Http2Stream;
   #left: number | undefined;
 
@@ -291,7 +304,7 @@ class OutgoingBody implements ByteSink {
     this.#left = expected;
   }
 
-  write(chunk: Uint8Array): boolean {
+  write(chunk: Uint8Array, lent?: boolean): boolean {
     if (this.#left !== undefined) {
       this.#left -= chunk.length;
       if (this.#left < 0) {
@@ -299,7 +312,7 @@ class OutgoingBody implements ByteSink {
         return false;
       }
     }
-    return this.#stream.send(chunk);
+    return this.#stream.send(chunk, lent);
   }
 
   end(trailers?: HeaderList): void {

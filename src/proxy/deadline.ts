@@ -178,9 +178,13 @@ class Timed implements ResponseHandler, ByteSource, ByteSink, Placed {
     this.source!.cancel(error);
   }
 
-  write(chunk: Uint8Array): boolean {
+  get borrows(): boolean {
+    return this.sink?.borrows === true;
+  }
+
+  write(chunk: Uint8Array, lent?: boolean): boolean {
     this.movedAt = this.rounds.now;
-    const more = this.sink!.write(chunk);
+    const more = this.sink!.write(chunk, lent);
     this.reading = more;
     return more;
   }

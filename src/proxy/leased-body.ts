@@ -34,8 +34,12 @@ export class LeasedBody implements ByteSource, ByteSink {
     this.source.cancel(error);
   }
 
-  write(chunk: Uint8Array): boolean {
-    return this.sink!.write(chunk);
+  get borrows(): boolean {
+    return this.sink?.borrows === true;
+  }
+
+  write(chunk: Uint8Array, lent?: boolean): boolean {
+    return this.sink!.write(chunk, lent);
   }
 
   end(trailers?: HeaderList): void {

@@ -1,12 +1,16 @@
 /**
  * How a TCP socket to a server reads. By itself Node takes 64 KiB for every read and trims them to what came: for an answer
  * of a kilobyte that costs more than parsing it. So small reads share one buffer and are copied out of it, and only a
- * socket that brings much gets buffers of its own, which are passed on as they are.
+ * socket that brings much gets buffers of its own, which are passed on as they are. Whoever keeps nothing of what it is
+ * given is lent the shared one.
  */
 import type { OnReadOpts, Socket } from "node:net";
-import { readsIntoGivenBuffers } from "../runtime.ts";
+import type { Borrower, ByteStream } from "../exchange/stream.ts";
+import { joinsWrites, readsIntoGivenBuffers } from "../runtime.ts";
 
 const READ_BYTES = 65_536;
+/** What can be lent at a time: with their frame headers, nine DATA frames of HTTP/2 fill nine TLS records. */
+const SHARED_BYTES = joinsWrites ? 147_375 : READ_BYTES;
 /** A read of at least this many bytes is likely one of many. */
 const MUCH_BYTES = 16_384;
 
@@ -19,25 +23,33 @@ let common: Buffer | undefined;
  */
 export function reading(): { attach(socket: Socket): void; readonly onread: OnReadOpts } | undefined {
   if (!readsIntoGivenBuffers) return undefined;
-  common ??= Buffer.allocUnsafeSlow(READ_BYTES);
+  common ??= Buffer.allocUnsafeSlow(SHARED_BYTES);
   const shared = common;
   let socket: Socket | undefined;
+  let borrower: Borrower | undefined;
   let next = shared;
   return {
     attach(to) {
       socket = to;
+      if (!joinsWrites) return;
+      (to as ByteStream).lend = (whom) => {
+        borrower = whom;
+      };
     },
     onread: {
       // Asked for again after every read.
       buffer: () => next,
       callback(bytes, buffer) {
-        let chunk: Buffer;
-        if (buffer === shared) {
-          chunk = Buffer.allocUnsafe(bytes);
-          shared.copy(chunk, 0, 0, bytes);
-        } else chunk = (buffer as Buffer).subarray(0, bytes);
-        next = bytes < MUCH_BYTES ? shared : Buffer.allocUnsafeSlow(READ_BYTES);
-        return socket?.push(chunk) ?? false;
+        if (socket === undefined) return false;
+        const mine = buffer === shared;
+        if (mine && borrower?.borrows && socket.readableFlowing && socket.readableLength === 0) {
+          borrower.borrow(bytes === SHARED_BYTES ? shared : shared.subarray(0, bytes));
+          return true;
+        }
+        const chunk = mine ? Buffer.from(shared.subarray(0, bytes)) : (buffer as Buffer).subarray(0, bytes);
+        const more = socket.push(chunk);
+        next = bytes < MUCH_BYTES || borrower?.borrows ? shared : Buffer.allocUnsafeSlow(READ_BYTES);
+        return more;
       },
     },
   };
