@@ -3,14 +3,15 @@ import { EdgeError } from "../errors.ts";
 
 const SEGMENT = /^[A-Za-z0-9._=-]{1,253}$/;
 
-/** Throws a TypeError-like EdgeError where `key` could leave the storage or meet its own files. */
+/** Whether it stays within the storage and never meets its own files. */
+export function isKey(text: string): boolean {
+  return text.split("/").every((segment) => SEGMENT.test(segment) && segment !== "." && segment !== "..");
+}
+
+/** Throws where `key` is none. */
 export function checkKey(key: string): string {
-  for (const segment of key.split("/")) {
-    if (!SEGMENT.test(segment) || segment === "." || segment === "..") {
-      throw new EdgeError("INTERNAL", `${JSON.stringify(key)} is not a storage key`, { source: "internal" });
-    }
-  }
-  return key;
+  if (isKey(key)) return key;
+  throw new EdgeError("INTERNAL", `${JSON.stringify(key)} is not a storage key`, { source: "internal" });
 }
 
 /** A prefix for `list`: empty, or a key with a slash after it. */
