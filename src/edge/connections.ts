@@ -30,7 +30,11 @@ export function clientKey(remoteAddress: string): string {
   return (address as ipaddr.IPv6).parts.slice(0, 4).join(":");
 }
 
-export function createConnections(maxPerClient: () => number): Connections {
+/** @param watch is told of each connection that is added or removed */
+export function createConnections(
+  maxPerClient: () => number,
+  watch?: { opened(): void; closed(): void },
+): Connections {
   const perClient = new Map<string, number>();
   const open = new Set<Drainable>();
   let drained: (() => void) | undefined;
@@ -54,9 +58,10 @@ export function createConnections(maxPerClient: () => number): Connections {
     },
     add(connection) {
       open.add(connection);
+      watch?.opened();
     },
     remove(connection) {
-      open.delete(connection);
+      if (open.delete(connection)) watch?.closed();
       if (open.size === 0) drained?.();
     },
     drain() {

@@ -11,7 +11,7 @@ import { createLog, type Log } from "../log.ts";
 import { createMetrics, type Metrics } from "../metrics.ts";
 import { failExchange } from "../proxy/problem.ts";
 import { splice } from "../proxy/splice.ts";
-import { keepCompiledCode, runtimeName, runtimeVersion, widenBufferPool } from "../runtime.ts";
+import { heap, keepCompiledCode, runtimeName, runtimeVersion, widenBufferPool } from "../runtime.ts";
 import type { Issuer } from "../tls/issuer.ts";
 import { createPlaceholder } from "../tls/placeholder.ts";
 import { protocolOptions } from "../tls/profile.ts";
@@ -21,6 +21,7 @@ import { version } from "../version.ts";
 import { openAdmin } from "./admin-listener.ts";
 import type { AdminSource } from "./admin-source.ts";
 import { backendView } from "./backend-view.ts";
+import { createCalm } from "./calm.ts";
 import { createCertificates } from "./certificates.ts";
 import { createConnections } from "./connections.ts";
 import { openDynamic } from "./dynamic.ts";
@@ -127,7 +128,10 @@ export async function startEdge(base: ResolvedConfig, options: EdgeOptions): Pro
   const handshakeErrors = metrics.counter("skerry_tls_handshake_errors_total", "Failed TLS handshakes.", [
     "reason",
   ]);
-  const connections = createConnections(() => inForce().config.limits.maxConnectionsPerClient);
+  const connections = createConnections(
+    () => inForce().config.limits.maxConnectionsPerClient,
+    createCalm(clock, heap),
+  );
   metrics.gauge("skerry_connections", "Open downstream connections.", [], (gauge) =>
     gauge.set(connections.size),
   );
