@@ -52,6 +52,8 @@ export interface H2loadOptions extends LoadTarget {
   readonly requests?: number;
   /** A file to post. */
   readonly upload?: string;
+  /** How much an HTTP/2 client lets come, as powers of two: of a stream and of the connection. @default 16, 16 */
+  readonly windowBits?: readonly [stream: number, connection: number];
 }
 
 let logs = 0;
@@ -63,6 +65,8 @@ export function h2load(options: H2loadOptions): Load {
   if (options.requests !== undefined) args.push(`-n${options.requests}`);
   if (options.protocol === "h1") args.push("--h1");
   if (options.upload !== undefined) args.push(`-d${options.upload}`);
+  const [stream, connection] = options.windowBits ?? [];
+  if (stream !== undefined) args.push(`-w${stream}`, `-W${connection}`);
   const child = launch("h2load", ["h2load", ...args, options.url], { cores: options.cores, keepAll: true });
   return {
     child,

@@ -24,6 +24,7 @@ ${SCENARIOS.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join("\n")}
   fleet       10,000 hosts and 20 edges on one NATS: how soon a change is everywhere, memory, traffic (--hosts, --edges, --changes, --agents)
   balance     one of four servers is slow, busy or hangs; alone, with --only, --case, --json, --page
   failover    one of four servers is killed, stopped or restarted; alone, with --only, --case, --json, --page
+  far         100 MiB up and down a line with a round trip of 80 ms, HTTP/1.1 and HTTP/2 in turns; alone, with --only, --direction, --mib, --rounds, --round-trip, --json
   tunnel      the same server over TCP and through tunnels, and how soon a wormhole joins; alone, with --only LIST
 
 Options:
@@ -168,6 +169,10 @@ if (process.argv[2] === "balance" || process.argv[2] === "failover") {
   if (process.argv[2] === "balance")
     process.exit(await (await import("./scenarios/balance.ts")).benchBalance(args));
   process.exit(await (await import("./scenarios/failover.ts")).benchFailover(args));
+}
+if (process.argv[2] === "far") {
+  const { benchFar } = await import("./scenarios/far.ts");
+  process.exit(await benchFar(process.argv.slice(3)));
 }
 if (process.argv[2] === "tunnel") {
   const { benchTunnel } = await import("./tunnel.ts");

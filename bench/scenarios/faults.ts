@@ -1,15 +1,14 @@
 /** Four servers behind each proxy, one of which falls ill under load: what clients see of it. Used by balance and failover. */
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { coreBusySeconds, cpuSeconds } from "../cpu.ts";
 import { faultTable, parseRequests, type Seen, summarise } from "../fault-report.ts";
 import { Ill, untilShared } from "../ill.ts";
-import { type Cores, chooseCores, describeMachine, moveSelf, parseCoreList } from "../machine.ts";
-import { killAllNow, launch, stopAll } from "../process.ts";
+import { describeMachine, parseCoreList } from "../machine.ts";
+import { chosen, makePlace, type Place } from "../place.ts";
+import { launch } from "../process.ts";
 import { intoPage } from "../report.ts";
 import { caddy } from "../targets/caddy.ts";
 import { haproxy } from "../targets/haproxy.ts";
@@ -51,13 +50,6 @@ const TARGETS: readonly Target[] = [
 ];
 const USUAL = "nginx,haproxy,caddy,node";
 const SKERRY: readonly string[] = ["node", "bun", "deno"];
-
-interface Place {
-  readonly folder: string;
-  readonly cores: Cores;
-  readonly certPath: string;
-  readonly keyPath: string;
-}
 
 function startLoad(
   url: string,
@@ -134,27 +126,6 @@ async function measureOne(target: Target, case_: FaultCase, place: Place): Promi
   }
 }
 
-function makePlace(): Place {
-  const cores = chooseCores();
-  moveSelf(cores);
-  const folder = mkdtempSync(join(tmpdir(), "skerry-faults-"));
-  const [certPath, keyPath] = [join(folder, "cert.pem"), join(folder, "key.pem")];
-  const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", keyPath];
-  execFileSync("openssl", ["req", "-x509", "-days", "2", ...key, ...subject, "-out", certPath], {
-    stdio: "ignore",
-  });
-  return { folder, cores, certPath, keyPath };
-}
-
-function chosen<T>(all: readonly T[], wanted: string, name: (item: T) => string, what: string): T[] {
-  const names = wanted === "" ? [] : wanted.split(",");
-  const unknown = names.find((one) => !all.some((item) => name(item) === one));
-  if (unknown !== undefined)
-    throw new Error(`no ${what} is called "${unknown}"; there are ${all.map(name).join(", ")}`);
-  return all.filter((item) => names.length === 0 || names.includes(name(item)));
-}
-
 /** Prints a table for each case. Resolves with 1 where Skerry failed a request, and with 2 where the options are wrong. */
 export async function benchFaults(
   name: string,
@@ -179,13 +150,7 @@ export async function benchFaults(
     process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
     return 2;
   }
-  const place = makePlace();
-  process.once("exit", () => {
-    killAllNow();
-    rmSync(place.folder, { recursive: true, force: true });
-  });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.once(signal, () => void stopAll().finally(() => process.exit(130)));
+  const place = makePlace(name);
   const { processor, system, kernel } = describeMachine();
   const date = new Date().toISOString();
   const tables: string[] = [
