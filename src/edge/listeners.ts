@@ -59,12 +59,19 @@ function admit(
   };
 }
 
+/** What came of a TLS handshake, for HTTP/2. */
+export interface Secured {
+  /** Whether a connection with that server name may ask for that authority. */
+  readonly authorize: ((serverName: string, authority: string) => boolean) | undefined;
+  readonly handshakeMs: number | undefined;
+}
+
 /** Speaks HTTP on a connection, as ALPN says. */
 export function serve(
   options: ListenerOptions,
   socket: net.Socket,
   connection: DownstreamConnection,
-  authorize?: (serverName: string, authority: string) => boolean,
+  secured?: Secured,
 ): void {
   const ended = admit(options, socket, connection);
   if (!ended) return;
@@ -79,16 +86,19 @@ export function serve(
   };
   const served: Drainable =
     connection.tls?.alpn === "h2"
-      ? serveHttp2(socket, { ...common, scheme: "https", ...asks(connection.tls, authorize) })
+      ? serveHttp2(socket, { ...common, scheme: "https", ...asks(connection.tls, secured) })
       : serveHttp1(socket, { ...common, scheme: connection.tls ? "https" : "http" });
   options.connections.add(served);
 }
 
 function asks(
   { serverName }: NonNullable<DownstreamConnection["tls"]>,
-  authorize: ((serverName: string, authority: string) => boolean) | undefined,
-): { authorize?(authority: string): boolean } {
-  return authorize ? { authorize: (authority) => authorize(serverName, authority) } : {};
+  { authorize, handshakeMs }: Secured = { authorize: undefined, handshakeMs: undefined },
+): { authorize?(authority: string): boolean; handshakeMs?: number } {
+  return {
+    ...(authorize && { authorize: (authority: string) => authorize(serverName, authority) }),
+    ...(handshakeMs !== undefined && { handshakeMs }),
+  };
 }
 
 /** Port 80: challenges and the way to HTTPS. */

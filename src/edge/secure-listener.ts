@@ -9,6 +9,7 @@ import { createIdentify, type Identify } from "../tls/client-auth.ts";
 import type { ProtocolOptions } from "../tls/profile.ts";
 import { normalizeName } from "../tls/resolver.ts";
 import { createConnections } from "./connections.ts";
+import { createHandshakeTimes } from "./handshake-times.ts";
 import { peekHello, refuseName } from "./hello.ts";
 import { listen, stopListening } from "./listen.ts";
 import { describe, type Listener, type ListenerOptions, serve } from "./listeners.ts";
@@ -87,14 +88,16 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
     noDelay: true,
   };
 
+  const times = createHandshakeTimes(clock);
   const secured = (socket: tls.TLSSocket, clientAuth?: ClientAuthState): void => {
     boundReading(socket);
+    const handshakeMs = times.end(socket);
     const facts = new TlsFacts(socket, clientAuth);
     if (options.tunnel && facts.alpn === options.tunnel.protocol) {
       options.tunnel.accept(socket, describe(socket, facts).remoteAddress);
       return;
     }
-    serve(options, socket, describe(socket, facts), options.authorize);
+    serve(options, socket, describe(socket, facts), { authorize: options.authorize, handshakeMs });
   };
   const failed = (error: NodeJS.ErrnoException, socket: tls.TLSSocket): void => {
     options.onHandshakeError(error.code ?? "unknown");
@@ -196,11 +199,13 @@ export async function openSecureListener(options: SecureListenerOptions): Promis
       const special = alpnChallenge?.answerFor(host, protocols) ?? askingServer(host);
       if (special || !serverName || isIP(serverName)) {
         arrived();
+        times.begin(socket);
         (special ?? server).emit("connection", socket);
         return;
       }
       const settle = (context: Context): void => {
         arrived();
+        if (context) times.begin(socket);
         if (context && configuresEveryHandshake) {
           const shaken = { context, protocols: shown, timeoutMs: options.handshakeTimeoutMs };
           shakeHands(socket, shaken, secured, failed);

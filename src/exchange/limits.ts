@@ -45,11 +45,11 @@ export interface Http2Limits {
   readonly headerTableBytes: number;
   /** First receive window of a stream, in bytes; grows to `maxStreamWindowBytes`. @default 262_144 */
   readonly streamWindowBytes: number;
-  /** @default 33_554_432 */
+  /** @default 67_108_864 */
   readonly maxStreamWindowBytes: number;
   /** First receive window of a connection; grows to `maxConnectionWindowBytes`. @default 4_194_304 */
   readonly connectionWindowBytes: number;
-  /** @default 33_554_432 */
+  /** @default 67_108_864 */
   readonly maxConnectionWindowBytes: number;
 }
 
@@ -75,9 +75,9 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
     maxWindowUpdatesPerSecond: 2000,
     headerTableBytes: 4096,
     streamWindowBytes: 262_144,
-    maxStreamWindowBytes: 33_554_432,
+    maxStreamWindowBytes: 67_108_864,
     connectionWindowBytes: 4_194_304,
-    maxConnectionWindowBytes: 33_554_432,
+    maxConnectionWindowBytes: 67_108_864,
   }),
 });
 

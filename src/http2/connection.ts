@@ -8,7 +8,7 @@ import {
   PROTOCOL_ERROR,
   STREAM_CLOSED,
 } from "./errors.ts";
-import { ReceiveBudget, ReceiveWindow, roundTrip } from "./flow.ts";
+import { roundTrip } from "./flow.ts";
 import {
   CONTINUATION,
   DATA,
@@ -34,23 +34,21 @@ import {
   streamIdAt,
   WINDOW_UPDATE,
 } from "./frames.ts";
-import { Listening } from "./listening.ts";
+import { Receiving } from "./receiving.ts";
 import { type Ending, Recent } from "./recent.ts";
 import { settingFault } from "./settings.ts";
 import type { Http2Stream } from "./stream.ts";
 
 /** Everything of RFC 9113 that a peer may send, checked; what is a role's own is left to the roles. */
-export abstract class Http2Connection extends Listening {
+export abstract class Http2Connection extends Receiving {
   peerInitialWindow: number = DEFAULT_WINDOW;
   peerMaxStreams: number = Number.POSITIVE_INFINITY;
   peerConnectProtocol = false;
   /** When the connection last had no stream; undefined while it has. */
   idleSince: number | undefined;
   protected settingsSeen = false;
-  protected settingsAcked = false;
 
   readonly #recent = new Recent();
-  readonly #window: ReceiveBudget;
   #sawSmallTable = false;
   // A header block that spans frames.
   #blockId = 0;
@@ -60,13 +58,6 @@ export abstract class Http2Connection extends Listening {
 
   constructor(facts: ConnectionFacts) {
     super(facts);
-    const { limits } = facts;
-    const { connectionWindowBytes, maxConnectionWindowBytes } = limits.http2;
-    this.#window = new ReceiveBudget(
-      Math.max(connectionWindowBytes, DEFAULT_WINDOW),
-      maxConnectionWindowBytes,
-      this.now,
-    );
     this.idleSince = this.now;
   }
 
@@ -89,7 +80,7 @@ export abstract class Http2Connection extends Listening {
   protected writeOpening(settings: Buffer): void {
     this.output.header(settings.length, SETTINGS, 0, 0);
     this.output.copy(settings, 0, settings.length);
-    const extra = this.#window.size - DEFAULT_WINDOW;
+    const extra = this.windowBytes - DEFAULT_WINDOW;
     if (extra > 0) this.output.windowUpdate(0, extra);
     this.schedule();
   }
@@ -98,13 +89,6 @@ export abstract class Http2Connection extends Listening {
     this.#recent.add(stream.id, "reset by us");
     this.output.rstStream(stream.id, code);
     this.schedule();
-  }
-
-  newReceiveWindow(): ReceiveWindow {
-    const { streamWindowBytes, maxStreamWindowBytes } = this.limits.http2;
-    // Until our SETTINGS are acknowledged the peer goes by the default.
-    const size = this.settingsAcked ? streamWindowBytes : Math.max(streamWindowBytes, DEFAULT_WINDOW);
-    return new ReceiveWindow(size, maxStreamWindowBytes, this.now);
   }
 
   onOversize(type: number, streamId: number, length: number): void {
@@ -161,7 +145,7 @@ export abstract class Http2Connection extends Listening {
       to = end - padding;
       if (to < from) return this.breach(PROTOCOL_ERROR, "padding as long as the frame");
     }
-    if (flowBytes > 0 && !this.#window.receive(flowBytes))
+    if (flowBytes > 0 && !this.takes(flowBytes))
       return this.breach(FLOW_CONTROL_ERROR, "DATA beyond the connection's window");
     const last = (flags & FLAG_END_STREAM) !== 0;
     if (to === from && !last) {
@@ -191,14 +175,6 @@ export abstract class Http2Connection extends Listening {
     this.output.rstStream(id, STREAM_CLOSED);
     this.#recent.add(id, "reset by us");
     this.offend(this.guard.reset());
-  }
-
-  /** Bytes of DATA are no longer held by us. */
-  credit(bytes: number): void {
-    const increment = this.#window.release(bytes, this.now, this.roundTripMs);
-    if (increment === 0 || this.closed) return;
-    this.output.windowUpdate(0, increment);
-    this.schedule();
   }
 
   /** More DATA than the stream's window allows. */
@@ -306,7 +282,7 @@ export abstract class Http2Connection extends Listening {
       if (end !== start) return this.breach(FRAME_SIZE_ERROR, "SETTINGS ACK with content");
       if (this.settingsAcked) return this.offend(this.guard.settings());
       this.settingsAcked = true;
-      this.roundTripMs = roundTrip(this.now - this.openedAt);
+      this.roundTripMs = Math.min(this.roundTripMs, roundTrip(this.now - this.openedAt));
       if (this.limits.http2.headerTableBytes !== 4096)
         this.decoder.setLimit(this.limits.http2.headerTableBytes);
       return;
@@ -391,8 +367,12 @@ export abstract class Http2Connection extends Listening {
   forget(stream: Http2Stream): void {
     if (!this.streams.delete(stream.id)) return;
     stream.dead = true;
+    stream.receiveWindow?.close();
     this.#recent.add(stream.id, "ended");
-    if (this.streams.size === 0) this.idleSince = this.now;
+    if (this.streams.size === 0) {
+      this.idleSince = this.now;
+      this.narrow();
+    }
     this.streamGone(stream);
   }
 }

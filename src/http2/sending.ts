@@ -29,7 +29,7 @@ export abstract class Sending implements Turned {
   /** Bytes that a stream may hold before its producer must wait. */
   readonly maxBufferedBytes: number;
   readonly openedAt: number;
-  /** How long an answer of the peer takes, as its acknowledgement of our SETTINGS tells. */
+  /** How long an answer of the peer takes, as a handshake or its acknowledgement of our SETTINGS tells. */
   roundTripMs: number = roundTrip();
   /** Monotonic time of the event that is being worked on. */
   now: number;

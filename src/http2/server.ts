@@ -17,6 +17,7 @@ import {
   STREAM_CLOSED,
 } from "./errors.ts";
 import { ServerExchange } from "./exchange.ts";
+import { roundTrip } from "./flow.ts";
 import {
   FLAG_END_STREAM,
   MAX_STREAM_ID,
@@ -54,6 +55,8 @@ export interface ServeHttp2Options {
   onClose(): void;
   /** Whether this connection may ask for an authority; false is answered with 421 (RFC 9110 §15.5.20). */
   authorize?(authority: string): boolean;
+  /** How long the peer took in the handshake before, in milliseconds: a round trip at least, known before the first byte. */
+  readonly handshakeMs?: number;
   /** Lets plain CONNECT through as exchanges to `accept`: for tunnels, never towards browsers. @default false */
   readonly connect?: boolean;
 }
@@ -104,6 +107,7 @@ export class ServerConnection extends Http2Connection implements Http2Server {
     });
     this.#options = options;
     this.downstream = options.connection;
+    this.roundTripMs = roundTrip(options.handshakeMs);
     const { http2, maxHeadBytes } = options.limits;
     const settings: [number, number][] = [
       [SETTINGS_MAX_CONCURRENT_STREAMS, http2.maxStreams],

@@ -197,17 +197,24 @@ export abstract class Http2Stream {
   consumed(bytes: number): void {
     const session = this.session;
     session.credit(bytes);
-    if (this.remoteClosed || this.dead) return;
-    const give = this.receiveWindow?.consume(bytes, session.now, session.roundTripMs) ?? 0;
-    if (give > 0) {
-      session.output.windowUpdate(this.id, give);
-      session.schedule();
+    const window = this.receiveWindow;
+    if (window === undefined || this.dead) return;
+    if (this.remoteClosed) {
+      window.finish(bytes);
+      return;
     }
+    const before = window.size;
+    const give = window.consume(bytes, session.now, session.roundTripMs);
+    if (give === 0) return;
+    session.output.windowUpdate(this.id, give);
+    if (window.size > before) session.widen(window.size);
+    session.schedule();
   }
 
   /** The peer ended its side. */
   endRemote(trailers?: HeaderList): void {
     this.remoteClosed = true;
+    this.receiveWindow?.finish(0);
     this.incoming?.finish(trailers);
     if (this.dead) return;
     this.remoteEnded();

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DEFAULT_LIMITS } from "../../src/exchange/limits.ts";
-import { ReceiveWindow, roundTrip } from "../../src/http2/flow.ts";
+import { Ahead } from "../../src/http2/ahead.ts";
+import { ReceiveBudget, ReceiveWindow, roundTrip } from "../../src/http2/flow.ts";
 import { DEFAULT_WINDOW } from "../../src/http2/frames.ts";
 
 describe("receive windows", () => {
@@ -67,7 +68,11 @@ describe("receive windows", () => {
   });
 
   /** How long 100 MiB take up a line with a round trip of 80 ms, and the largest window meanwhile. */
-  function upLine(mibPerMs: number, window: ReceiveWindow): { ms: number; most: number } {
+  function upLine(
+    mibPerMs: number,
+    window: ReceiveWindow,
+    handshakeMs?: number,
+  ): { ms: number; most: number } {
     const MIB = 2 ** 20;
     const first = window.size;
     const flying: { at: number; bytes: number; given: boolean }[] = [];
@@ -86,7 +91,7 @@ describe("receive windows", () => {
         }
         coming -= bytes;
         expect(window.receive(bytes)).toBe(true);
-        const give = window.consume(bytes, now, now < 120 ? roundTrip() : roundTrip(80));
+        const give = window.consume(bytes, now, roundTrip(now < 120 ? handshakeMs : 80));
         if (give > 0) flying.push({ at: now + 40, bytes: give, given: true });
       }
       const bytes = Math.floor(Math.min(mibPerMs * MIB, may, left));
@@ -111,6 +116,113 @@ describe("receive windows", () => {
     }
   });
 
+  test("one whose handshake told how far it is waits for a single round trip, however fast the line is", () => {
+    const { streamWindowBytes, maxStreamWindowBytes } = DEFAULT_LIMITS.http2;
+    for (const [rate, floor] of [
+      [0.5, 240],
+      [0.25, 440],
+      [0.064, 1603],
+      [0.016, 6290],
+    ] as const) {
+      const ahead = new Ahead(128 * 2 ** 20);
+      const window = new ReceiveWindow(streamWindowBytes, maxStreamWindowBytes, 40, ahead);
+      const { ms, most } = upLine(rate, window, 80);
+      expect(ms).toBeLessThan(floor + 105);
+      expect(most).toBeLessThanOrEqual(Math.min(maxStreamWindowBytes, 12 * rate * 80 * 2 ** 20));
+    }
+  });
+
+  describe("with room ahead", () => {
+    const MIB = 2 ** 20;
+    const FIRST = 262_144;
+    const FAR = roundTrip(80);
+    const burst = (ahead: Ahead, roundTripMs: number): ReceiveWindow => {
+      const window = new ReceiveWindow(FIRST, 64 * MIB, 0, ahead);
+      window.receive(65_535);
+      expect(window.consume(65_535, 0, roundTripMs)).toBe(window.size - (FIRST - 65_535));
+      return window;
+    };
+
+    test("a burst from far away opens a window to what its pace would fill, and what is lent comes back once it is used", () => {
+      const ahead = new Ahead(128 * MIB);
+      const window = burst(ahead, FAR);
+      expect(window.size).toBeGreaterThan(25 * MIB);
+      // Three quarters of a megabyte it has by itself.
+      expect(ahead.left).toBe(128 * MIB - (window.size - 4 * FIRST));
+      // A slow server's buffers take as much.
+      window.receive(15 * MIB);
+      window.consume(15 * MIB, 200, FAR);
+      expect(ahead.left).toBeLessThan(128 * MIB);
+      expect(window.size).toBeLessThan(32 * MIB);
+      window.receive(8 * MIB);
+      window.consume(8 * MIB, 400, FAR);
+      expect(ahead.left).toBe(128 * MIB);
+    });
+
+    test("what a window has beyond 32 MiB stays lent until all of it was read", () => {
+      const ahead = new Ahead(128 * MIB);
+      const window = burst(ahead, FAR);
+      window.receive(16 * MIB);
+      window.consume(16 * MIB, 10, FAR);
+      expect(window.size).toBeGreaterThan(48 * MIB);
+      window.receive(16 * MIB);
+      window.consume(16 * MIB, 80, FAR);
+      expect(ahead.left).toBe(128 * MIB - (window.size - 120 * 262_144));
+      window.receive(MIB);
+      window.finish(0);
+      expect(ahead.left).toBeLessThan(128 * MIB);
+      window.finish(MIB);
+      expect(ahead.left).toBe(128 * MIB);
+    });
+
+    test("a window that is closed gives back what it was lent, once", () => {
+      const ahead = new Ahead(128 * MIB);
+      const window = burst(ahead, FAR);
+      window.close();
+      window.close();
+      expect(ahead.left).toBe(128 * MIB);
+    });
+
+    test("all windows together get no more than there is, and then grow by steps", () => {
+      const ahead = new Ahead(40 * MIB);
+      burst(ahead, FAR);
+      burst(ahead, FAR);
+      expect(ahead.left).toBe(0);
+      expect(burst(ahead, FAR).size).toBe(4 * FIRST);
+    });
+
+    test.each([
+      ["near", roundTrip(5)],
+      ["not known to be far", roundTrip()],
+    ])("a peer that is %s gets nothing of it", (_, roundTripMs) => {
+      const ahead = new Ahead(128 * MIB);
+      expect(burst(ahead, roundTripMs).size).toBe(4 * FIRST);
+      expect(ahead.left).toBe(128 * MIB);
+    });
+
+    test("one whose first bytes come slowly gets no more than their pace would fill", () => {
+      const ahead = new Ahead(128 * MIB);
+      const window = new ReceiveWindow(FIRST, 64 * MIB, 0, ahead);
+      window.receive(65_535);
+      // 1.25 MB a second, a tenth of a megabyte on the way.
+      window.consume(65_535, 52, FAR);
+      expect(window.size).toBeLessThanOrEqual(5 * FIRST);
+    });
+
+    test("a connection's window follows, and goes back when no stream is left", () => {
+      const budget = new ReceiveBudget(4 * MIB, 64 * MIB, 0);
+      expect(budget.widen(60 * MIB)).toBe(56 * MIB);
+      expect(budget.widen(40 * MIB)).toBe(0);
+      budget.narrow();
+      expect(budget.size).toBe(32 * MIB);
+      // What was promised is not promised again until the window is down to its size.
+      budget.receive(28 * MIB);
+      expect(budget.release(28 * MIB, 1000, FAR)).toBe(0);
+      budget.receive(2 * MIB);
+      expect(budget.release(2 * MIB, 2000, FAR)).toBe(2 * MIB);
+    });
+  });
+
   test("a near peer gets no large one, however fast it is", () => {
     const { streamWindowBytes, maxStreamWindowBytes } = DEFAULT_LIMITS.http2;
     const window = new ReceiveWindow(streamWindowBytes, maxStreamWindowBytes, 0);
@@ -129,8 +241,9 @@ describe("receive windows", () => {
       ms: fc.nat(300),
     });
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
-        const window = new ReceiveWindow(1000, 20_000, 0);
+      fc.property(fc.array(step, { maxLength: 300 }), fc.boolean(), (steps, far) => {
+        const ahead = new Ahead(10_000);
+        const window = new ReceiveWindow(1000, 20_000, 0, far ? ahead : undefined);
         let now = 0;
         let may = 1000;
         let held = 0;
@@ -156,6 +269,9 @@ describe("receive windows", () => {
         may = 0;
         take(held);
         expect(may).toBeGreaterThan(0);
+        expect(ahead.left).toBeGreaterThanOrEqual(0);
+        window.close();
+        expect(ahead.left).toBe(10_000);
       }),
     );
   });
