@@ -216,7 +216,7 @@ function collectGarbage(): void {
 
 function makeCollector(): () => void {
   v8.setFlagsFromString("--expose-gc");
-  const gc: unknown = vm.runInNewContext("gc");
+  const gc: unknown = vm.runInNewContext("globalThis.gc");
   v8.setFlagsFromString("--no-expose-gc");
   v8.setFlagsFromString("--heap-growing-percent=100");
   return typeof gc === "function" ? () => gc({ type: "minor" }) : () => {};
