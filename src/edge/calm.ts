@@ -14,7 +14,7 @@ const BURST = 1_000;
 const CALM_CHUNKS = 4;
 const CALM_LOOKS = 2;
 /** At least from one burst's last collection to the next one's first. */
-const REST_MS = 60_000;
+const REST_MS = 10_000;
 
 export interface Heap {
   /** How many collections a burst takes, half a second apart; 0 where none is needed. */
