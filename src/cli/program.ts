@@ -11,12 +11,14 @@ import { EXIT_USAGE, reportFailure } from "./fail.ts";
 import { addFleet } from "./fleet.ts";
 import { addHosts } from "./hosts.ts";
 import { addPresence } from "./presence.ts";
+import { outliveReaders } from "./readers.ts";
 import { addServe } from "./serve.ts";
 import { addToken } from "./token.ts";
 import { addUp } from "./up.ts";
 
 /** Runs one command line and ends the process where the command is over. Never rejects. */
 export async function main(args: readonly string[]): Promise<void> {
+  outliveReaders();
   try {
     await createProgram((code) => process.exit(code)).parseAsync(args, { from: "user" });
   } catch (error) {

@@ -1,9 +1,11 @@
 /** One edge in this process, from start to exit: signals, reload, and nothing that ends it by accident. */
 import { constants } from "node:os";
+import { systemClock } from "../clock.ts";
 import type { ResolvedConfig } from "../config/config.ts";
 import type { Edge } from "../edge/edge.ts";
 import { errorFields } from "../errors.ts";
 import { createLog, type Log } from "../log.ts";
+import { listenForStop } from "./signals.ts";
 
 export interface RunOptions {
   /** Reads the config again, for SIGHUP. Without it the signal is logged and ignored. */
@@ -14,11 +16,9 @@ export interface RunOptions {
   onStart?: (edge: Edge) => void;
 }
 
-const STOP_SIGNALS = ["SIGTERM", "SIGINT"] as const;
-
 /**
  * Starts an edge and resolves with the exit code after a signal stopped it: 0 when it drained. A second signal ends the
- * process at once. Rejects when the edge cannot start.
+ * process at once, by convention with 128 and the signal's number. Rejects when the edge cannot start.
  */
 export async function runEdge(config: ResolvedConfig, options: RunOptions = {}): Promise<number> {
   const log = options.log ?? createLog({ level: config.logLevel });
@@ -28,7 +28,18 @@ export async function runEdge(config: ResolvedConfig, options: RunOptions = {}):
     import("../admin/app.ts"),
   ]);
   // Before the start, so that a signal while it starts stops it too, instead of ending the process half-way.
-  const { stopped, release } = listenForStop();
+  let stop: ((signal: NodeJS.Signals) => void) | undefined;
+  const stopped = new Promise<NodeJS.Signals>((resolve) => {
+    stop = resolve;
+  });
+  const release = listenForStop({
+    clock: systemClock,
+    onStop: (signal) => stop?.(signal),
+    onInsist(signal) {
+      log.flush();
+      process.exit(128 + constants.signals[signal]);
+    },
+  });
   const reload = reloader(log, options.reload);
   process.on("SIGHUP", reload.request);
   try {
@@ -46,32 +57,6 @@ export async function runEdge(config: ResolvedConfig, options: RunOptions = {}):
     log.flush();
   }
   return 0;
-}
-
-interface StopListening {
-  /** The first signal. */
-  readonly stopped: Promise<NodeJS.Signals>;
-  release(): void;
-}
-
-function listenForStop(): StopListening {
-  let first: ((signal: NodeJS.Signals) => void) | undefined;
-  const stopped = new Promise<NodeJS.Signals>((resolve) => {
-    first = resolve;
-  });
-  const onSignal = (signal: NodeJS.Signals): void => {
-    // By convention 128 and the signal's number: 143 for SIGTERM, 130 for SIGINT.
-    if (!first) process.exit(128 + constants.signals[signal]);
-    first(signal);
-    first = undefined;
-  };
-  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
-  return {
-    stopped,
-    release() {
-      for (const signal of STOP_SIGNALS) process.removeListener(signal, onSignal);
-    },
-  };
 }
 
 /** Promise 7 of the design: no input from the network ends the process, not even through a fault of ours. */

@@ -10,7 +10,7 @@ export function addServe(program: Command, exit: (code: number) => void): void {
       .summary("run the edge of a config file")
       .description(
         "Runs the edge that a config file describes, in the foreground, and logs JSON lines to standard output.\n\n" +
-          "SIGTERM or Ctrl-C drains and exits 0; a second one exits at once. SIGHUP reads the file again: a change takes " +
+          "SIGTERM or Ctrl-C drains and exits 0; a second one, more than a moment later, exits at once. SIGHUP reads the file again: a change takes " +
           "effect without dropping connections, a broken one is refused and logged.",
       ),
   )

@@ -10,6 +10,8 @@ import { targetAnswers } from "../tunnel/target-health.ts";
 import { parseToken } from "../tunnel/token.ts";
 import { version } from "../version.ts";
 import { eventLine } from "./human-log.ts";
+import { outliveReaders } from "./readers.ts";
+import { listenForStop } from "./signals.ts";
 import { WORMHOLE_HELP, type WormholeOptions, wormholeOptions } from "./wormhole-options.ts";
 
 const EXIT_REFUSED = 1;
@@ -39,6 +41,7 @@ const log: AgentLog = (level, event, fields) => {
 /** Runs one command line. Resolves with the exit code; never rejects. */
 export async function runWormhole(args: readonly string[]): Promise<number> {
   const alive = stayAlive();
+  outliveReaders();
   try {
     const options = wormholeOptions(args, process.env);
     if (options === "help" || options === "version") {
@@ -136,13 +139,14 @@ async function wormhole(options: WormholeOptions): Promise<number> {
 }
 
 function listenForSignals(running: Running, stop: () => void): void {
-  for (const signal of ["SIGTERM", "SIGINT"] as const)
-    process.on(signal, () => {
-      // Somebody insists: the command is told at once.
-      if (running.stopping) running.child?.signal(signal);
+  listenForStop({
+    clock,
+    onStop() {
       running.stopping = true;
       stop();
-    });
+    },
+    onInsist: (signal) => running.child?.signal(signal),
+  });
   for (const signal of FORWARDED) process.on(signal, () => running.child?.signal(signal));
 }
 

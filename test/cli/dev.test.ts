@@ -1,5 +1,6 @@
 /** `skerry dev` as a person meets it: start, paste the line it prints, Ctrl-C. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -65,6 +66,31 @@ describe.each(["node", "bun", "deno"] as const)("on %s", (runtime) => {
     expect(readFileSync(join(cwd, "certs/dev/ca.pem"), "utf8")).toBe(root);
     expect(statSync(join(cwd, "certs/dev/hosts/localhost.key")).mode & 0o777).toBe(0o600);
     await second.stop("SIGINT");
+  });
+
+  test("whoever read what it prints may leave: it answers on, and Ctrl-C ends it with 0", async () => {
+    const cwd = newFolder();
+    const [program, ...before] = command(runtime, "src/cli/skerry.ts");
+    const child = spawn(program, [...before, "dev"], { cwd, stdio: ["ignore", "pipe", "pipe"] });
+    try {
+      let said = "";
+      const line = await new Promise<string>((resolve, reject) => {
+        child.stdout.on("data", (chunk: Buffer) => {
+          said += chunk;
+          const found = /^ {2}(curl .+)$[\s\S]*Ctrl-C/m.exec(said)?.[1];
+          if (found) resolve(found);
+        });
+        child.on("exit", () => reject(new Error(`ended: ${said}`)));
+      });
+      child.stdout.destroy();
+      child.stderr.destroy();
+      for (let asked = 0; asked < 5; asked++) expect(curl(line, cwd)).toMatch(/^You have reached/);
+      const ended = once(child, "exit");
+      child.kill("SIGINT");
+      expect(await ended).toEqual([0, null]);
+    } finally {
+      child.kill("SIGKILL");
+    }
   });
 
   test("two of them run side by side", async () => {
