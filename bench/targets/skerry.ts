@@ -34,7 +34,7 @@ export const skerryOnBun: Target = skerry("bun", "Bun", "bun", []);
 export const skerryOnDeno: Target = skerry("deno", "Deno", "deno", [
   "run",
   "-A",
-  "--v8-flags=--no-memory-reducer",
+  "--v8-flags=--memory-reducer-delay-ms=600000",
 ]);
 
 function config(site: Site): string {
