@@ -1,24 +1,28 @@
 /** Certificate commands ask the running edge; where none runs, one of their own does the work and ends. */
 import { request } from "node:http";
 import type { ListenAddress, ResolvedConfig } from "../config/config.ts";
+import { formatAddress } from "../config/parse.ts";
 import { EdgeError, type ErrorCode } from "../errors.ts";
 import { createLog } from "../log.ts";
 import { withDynamicHost } from "./dynamic.ts";
 
-/** Undefined: nobody listens there, or somebody else than an edge. Throws what the edge refuses. */
+/** Throws what the edge refuses. */
 export type Ask = (method: "GET" | "POST", path: string, body?: object) => Promise<unknown>;
 
+/** An edge says at once that it is alive, or something is wrong with it. */
+const ALIVE_MS = 5_000;
+
 /** The admin API of the edge that a config describes, or undefined where none answers. */
-export async function runningEdge({
-  listen,
-}: {
-  listen: Pick<ResolvedConfig["listen"], "admin">;
-}): Promise<Ask | undefined> {
-  const ask = askAt(listen.admin);
+export async function runningEdge(
+  { listen: { admin } }: { listen: Pick<ResolvedConfig["listen"], "admin"> },
+  aliveMs: number = ALIVE_MS,
+): Promise<Ask | undefined> {
   try {
-    const alive = (await ask("GET", "/livez")) as { status?: unknown };
-    return alive.status === "alive" ? ask : undefined;
-  } catch {
+    const alive = (await askAt(admin, aliveMs)("GET", "/livez")) as { status?: unknown };
+    return alive.status === "alive" ? askAt(admin, ORDER_MS) : undefined;
+  } catch (thrown) {
+    if (thrown instanceof EdgeError && thrown.code === "UPSTREAM_TIMEOUT")
+      process.stderr.write(`skerry: warning: ${thrown.message}: is that an edge that hangs?\n`);
     // Nobody there, or somebody who is no edge: then none runs, as far as we can tell.
     return undefined;
   }
@@ -63,16 +67,16 @@ export async function withEdge<T>(
     log: createLog({ level: "error", write: (line) => void process.stderr.write(line) }),
   });
   try {
-    return await work(askAt(edge.addresses.admin));
+    return await work(askAt(edge.addresses.admin, ORDER_MS));
   } finally {
     await edge.close();
   }
 }
 
 /** An order takes its time, and the edge has a bound of its own. */
-const TIMEOUT_MS = 330_000;
+const ORDER_MS = 330_000;
 
-function askAt({ host, port }: ListenAddress): Ask {
+function askAt({ host, port }: ListenAddress, timeoutMs: number): Ask {
   const to = host === "::" ? "::1" : host === "0.0.0.0" ? "127.0.0.1" : host;
   return (method, path, body) =>
     new Promise((resolve, reject) => {
@@ -83,7 +87,7 @@ function askAt({ host, port }: ListenAddress): Ask {
           port,
           method,
           path,
-          timeout: TIMEOUT_MS,
+          timeout: timeoutMs,
           agent: false,
           headers: text
             ? { "content-type": "application/json", "content-length": Buffer.byteLength(text) }
@@ -109,7 +113,10 @@ function askAt({ host, port }: ListenAddress): Ask {
           });
         },
       );
-      outgoing.on("timeout", () => outgoing.destroy(new Error("the edge did not answer in time")));
+      outgoing.on("timeout", () => {
+        const message = `${formatAddress({ host: to, port })} did not answer within ${timeoutMs / 1000} s`;
+        outgoing.destroy(new EdgeError("UPSTREAM_TIMEOUT", message));
+      });
       outgoing.on("error", reject);
       outgoing.end(text);
     });

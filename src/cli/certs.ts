@@ -1,5 +1,5 @@
 /** `skerry certs`: what certificates there are, and what an operator may do with them. */
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import { systemClock } from "../clock.ts";
 import type { ResolvedConfig } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
@@ -187,7 +187,7 @@ async function required(inventory: Inventory, host: string): Promise<Bundle> {
 
 function hostName(text: string): string {
   const parsed = parseHostName(text);
-  if ("problem" in parsed) throw new InvalidArgumentError(`${text}: ${parsed.problem}`);
+  if ("problem" in parsed) throw usage(`${JSON.stringify(text)}: ${parsed.problem}`);
   return parsed.value;
 }
 

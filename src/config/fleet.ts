@@ -58,10 +58,19 @@ const DEFAULT_PORT = 4222;
 
 /** `nats://[user:password@]host[:port],…`, as written. What it holds is not quoted: there may be a password. */
 export function parseNatsUrl(text: string): Parsed<string> {
-  const { servers } = splitUrl(text);
+  const wrong = 'not nats://host:port,host:port; in a password before them write "%" as %25, "," as %2C';
+  let servers: string[];
+  try {
+    ({ servers } = splitUrl(text));
+  } catch {
+    return { problem: wrong }; // A "%" that encodes nothing.
+  }
   for (const server of servers) {
     const parsed = parseNatsServer(server);
-    if ("problem" in parsed) return { problem: `not nats://host:port,host:port: ${parsed.problem}` };
+    if (!("problem" in parsed)) continue;
+    return {
+      problem: text.includes("@") ? wrong : `not nats://host:port,host:port: ${parsed.problem}`,
+    };
   }
   return { value: text };
 }

@@ -83,8 +83,7 @@ function defaultFile(): string {
   );
 }
 
-/** As a person would type it: relative where that is shorter. */
-/** A config file, as messages name it. */
+/** A config file, as messages name it and a person would type it: relative where that is shorter. */
 export function shortName(path: string): string {
   const near = relative(process.cwd(), path);
   return near !== "" && near.length < path.length && !near.startsWith("../..") ? near : path;

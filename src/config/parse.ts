@@ -1,6 +1,6 @@
 /** The small languages inside config strings. Each returns the value, or the problem in words for the operator. */
 import { isIP } from "node:net";
-import { domainToASCII } from "node:url";
+import { domainToASCII, fileURLToPath } from "node:url";
 import ipaddr from "ipaddr.js";
 import type { ListenAddress } from "./config.ts";
 import { NATS_SCHEME, parseNatsUrl } from "./fleet.ts";
@@ -124,6 +124,8 @@ export function parseBackendName(text: string): Parsed<string> {
 
 /** `file:` with a folder, `nats://` with servers, or `memory:`, which forgets everything at the end and is there for tests. */
 export function parseStorage(text: string): Parsed<string> {
+  if (text.startsWith("file://") && !isFileUrl(text))
+    return { problem: `not the URL of a folder of this machine: ${quote(text)}; write "file:/FOLDER"` };
   if (text === "memory:" || /^file:.+/.test(text)) return { value: text };
   if (text.startsWith(NATS_SCHEME)) return parseNatsUrl(text);
   if (text === "file:") return { problem: 'no folder in "file:"; write "file:./certs"' };
@@ -131,4 +133,13 @@ export function parseStorage(text: string): Parsed<string> {
   // What follows the scheme stays out of the message: it may hold a password.
   if (scheme !== undefined) return { problem: `"${scheme}:" is no kind of storage; write "file:./certs"` };
   return { problem: `not file:FOLDER: ${quote(text)}; did you mean ${quote(`file:${text}`)}?` };
+}
+
+function isFileUrl(text: string): boolean {
+  try {
+    fileURLToPath(text);
+    return true;
+  } catch {
+    return false; // Another machine's, or a "%" that encodes nothing.
+  }
 }

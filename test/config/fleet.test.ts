@@ -41,6 +41,15 @@ describe("storage in NATS", () => {
     expect(fleet?.credentials).toBe("skerry:hun/ter2");
   });
 
+  test.each(["nats://a%zz@h:4222", "nats://user:geheim,pass@h:4222"])(
+    "tells nothing of what %s holds",
+    (storage) => {
+      const said = problem({ storage });
+      expect(said).toContain("storage: not nats://host:port,host:port; in a password before them");
+      expect(said).not.toMatch(/geheim|zz/);
+    },
+  );
+
   test("is an object that says more", () => {
     const nats = {
       servers: ["10.0.0.1"],
