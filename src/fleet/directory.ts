@@ -3,7 +3,7 @@
  * tells nobody that a value has aged. What counts is when a card *changed* by this edge's own clock, so that clocks may differ.
  */
 import type { Clock, Timer } from "../clock.ts";
-import { messageOf } from "../errors.ts";
+import { EdgeError, messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
 import {
@@ -73,6 +73,8 @@ export function createDirectory(options: DirectoryOptions): Directory {
   const known = new Map<string, Known>();
   /** Cards that are being read; true: and changed meanwhile. */
   const looking = new Map<string, { again: boolean; told: boolean; done: Promise<void> }>();
+  /** Edges of which something cannot be read; said once. */
+  const damaged = new Set<string>();
   let timer: Timer | undefined;
   let unwatch: (() => void) | undefined;
   let unheard = false;
@@ -88,9 +90,23 @@ export function createDirectory(options: DirectoryOptions): Directory {
     options.onChange();
   };
 
+  /** As stored. One value that was damaged, or written by a stranger, blinds nobody to the others. */
+  const load = async (id: string, key: string): Promise<Uint8Array | "damaged" | undefined> => {
+    try {
+      return await storage.load(key);
+    } catch (thrown) {
+      if (!(thrown instanceof EdgeError && thrown.code === "STORAGE_CORRUPT")) throw thrown;
+      if (!damaged.has(id))
+        log[options.once ? "error" : "warn"]("fleet.unknown", { edge: id, message: thrown.message });
+      damaged.add(id);
+      return "damaged";
+    }
+  };
+
   /** `told`: storage says that it was written just now. */
   const read = async (id: string, told: boolean): Promise<void> => {
-    const bytes = await storage.load(cardKey(id));
+    const bytes = await load(id, cardKey(id));
+    if (bytes === "damaged") return;
     const before = known.get(id);
     if (bytes === undefined) {
       if (before) left(id, before);
@@ -108,10 +124,8 @@ export function createDirectory(options: DirectoryOptions): Directory {
     for (const part of PARTS) {
       const number = card.parts[part] ?? 0;
       if ((edge.parts.get(part)?.number ?? 0) === number) continue;
-      edge.parts.set(part, {
-        number,
-        bytes: number === 0 ? undefined : await storage.load(partKey(id, part)),
-      });
+      const stored = number === 0 ? undefined : await load(id, partKey(id, part));
+      edge.parts.set(part, { number, bytes: stored === "damaged" ? undefined : stored });
     }
     const said = edge.card;
     const wasGone = edge.gone;
@@ -158,6 +172,7 @@ export function createDirectory(options: DirectoryOptions): Directory {
     }
     for (const id of ids) if (!unwatch || isQuiet(known.get(id))) await look(id, told);
     for (const [id, edge] of [...known]) if (!ids.has(id)) left(id, edge);
+    for (const id of damaged) if (!ids.has(id)) damaged.delete(id);
   };
   /** Told of nothing for longer than it speaks. */
   const isQuiet = (edge: Known | undefined): boolean =>

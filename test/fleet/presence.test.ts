@@ -1,6 +1,7 @@
 /** Who is there and who is not, with clocks that tests move. */
 import { isDeepStrictEqual } from "node:util";
 import { describe, expect, test } from "vitest";
+import { EdgeError } from "../../src/errors.ts";
 import { LOAD_MS } from "../../src/fleet/announcer.ts";
 import { BEAT_MS, cardKey, decodeCard, FORGET_MS, partKey, STALE_MS } from "../../src/fleet/card.ts";
 import { liveView } from "../../src/fleet/view.ts";
@@ -53,6 +54,26 @@ describe("edges that share storage", () => {
     expect(members[0]!.sees()).toEqual(["edge1", "edge2"]);
     expect(members[2]!.sees()).toEqual(["edge0", "edge1"]);
     expect(members[0]!.events.filter((event) => event === "fleet.edge_joined").length).toBe(2);
+  });
+
+  test("are seen, and missed, though another's card is damaged", async () => {
+    const { storage, members, clock } = await fleet(2);
+    const { load } = storage;
+    const damaged = "aforged";
+    await storage.store(cardKey(damaged), new Uint8Array([1]));
+    storage.load = async (key) => {
+      if (key === cardKey(damaged)) throw new EdgeError("STORAGE_CORRUPT", "does not open");
+      return load(key);
+    };
+    const late = member("late", storage, { clock });
+    await late.start();
+    await clock.advance(BEAT_MS * 2);
+    expect(members[0]!.sees()).toEqual(["edge1", "late"]);
+    expect(late.sees()).toEqual(["edge0", "edge1"]);
+    await members[1]!.die();
+    await clock.advance(STALE_MS + BEAT_MS);
+    expect(late.sees()).toEqual(["edge0"]);
+    expect(late.events.filter((event) => event === "fleet.unknown")).toHaveLength(1);
   });
 
   test("stay in each other's sight for as long as they speak", async () => {
