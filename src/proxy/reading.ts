@@ -46,7 +46,11 @@ export function reading(): { attach(socket: Socket): void; readonly onread: OnRe
           borrower.borrow(bytes === SHARED_BYTES ? shared : shared.subarray(0, bytes));
           return true;
         }
-        const chunk = mine ? Buffer.from(shared.subarray(0, bytes)) : (buffer as Buffer).subarray(0, bytes);
+        let chunk: Buffer;
+        if (mine) {
+          chunk = Buffer.allocUnsafe(bytes);
+          shared.copy(chunk, 0, 0, bytes);
+        } else chunk = (buffer as Buffer).subarray(0, bytes);
         const more = socket.push(chunk);
         next = bytes < MUCH_BYTES || borrower?.borrows ? shared : Buffer.allocUnsafeSlow(READ_BYTES);
         return more;
