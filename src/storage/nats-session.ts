@@ -203,9 +203,22 @@ export function openSession(options: SessionOptions): Session {
     });
   };
 
+  /** Nothing that time alone would mend: said once. */
+  const sayRefused = (thrown: unknown): void => {
+    const reason = messageOf(thrown);
+    if (closed.signal.aborted || reason === refused) return;
+    refused = reason;
+    log.error("storage.refused", { ...errorFields(thrown), code: "STORAGE_UNREADABLE" });
+  };
+
   const probe = async (): Promise<void> => {
     const link = connection;
-    if (!link || closed.signal.aborted) return;
+    if (closed.signal.aborted) return;
+    if (!link) {
+      // Who was refused is let in when somebody has mended it there.
+      if (!dialling) dialOn().catch(sayRefused);
+      return;
+    }
     try {
       if (!open) await establish(link);
       else {
@@ -224,13 +237,8 @@ export function openSession(options: SessionOptions): Session {
       }
       comeBack();
     } catch (thrown) {
-      const reason = messageOf(thrown);
-      const isRefusal = !isAway(thrown);
-      if (isRefusal && reason !== refused && !closed.signal.aborted) {
-        refused = reason;
-        log.error("storage.refused", { ...errorFields(thrown), code: "STORAGE_UNREADABLE" });
-      }
-      goAway(reason);
+      if (!isAway(thrown)) sayRefused(thrown);
+      goAway(messageOf(thrown));
     }
   };
   const probeIn = (delayMs: number): void => {
@@ -259,21 +267,25 @@ export function openSession(options: SessionOptions): Session {
     connection = await connectToNats(place, { clock, name: options.name, signal, onFailure });
     void follow(connection);
   };
-
-  const begin = async (): Promise<void> => {
-    fleet ??= await fleetOfCopy(copy, sealer);
+  const dialOn = (): Promise<void> => {
     dialling ??= dial().finally(() => {
       dialling = undefined;
     });
+    return dialling;
+  };
+
+  const begin = async (): Promise<void> => {
+    fleet ??= await fleetOfCopy(copy, sealer);
+    const dialled = dialOn();
     // It goes on after the wait; who waits hears of it here.
-    dialling.catch(() => {});
+    dialled.catch(() => {});
     const boundMs = fleet === undefined ? START_MS : START_WITH_COPY_MS;
     let bound: Timer | undefined;
     const tooLong = new Promise<"too long">((resolve) => {
       bound = clock.after(boundMs, () => resolve("too long"));
     });
     try {
-      const first = connection ? undefined : await Promise.race([dialling, tooLong]);
+      const first = connection ? undefined : await Promise.race([dialled, tooLong]);
       if (first === "too long") throw awayError("read", "anything", place, lastFailure);
       const until = clock.now() + boundMs;
       for (;;) {
@@ -294,7 +306,7 @@ export function openSession(options: SessionOptions): Session {
       if (wiped) log.error("storage.refused", { message: thrown.message, code: "STORAGE_UNREADABLE" });
       refused = messageOf(thrown);
       goAway(wiped ? thrown.message : lastFailure);
-      dialling?.catch((failed: unknown) => log.error("storage.refused", errorFields(failed)));
+      dialling?.catch(sayRefused);
     } finally {
       bound?.cancel();
     }
