@@ -13,6 +13,17 @@ import { issuerName } from "../tls/issuer.ts";
 import { hostKey } from "../tls/keys.ts";
 import { toPkcs12 } from "../tls/pkcs12.ts";
 
+/** PEM of a certificate and its key, and which file the certificate stood in. */
+export interface Pair {
+  readonly chain: string;
+  readonly key: string;
+  readonly from: string;
+}
+
+export async function readPair(files: { cert: string; key: string }): Promise<Pair> {
+  return { chain: await read(files.cert), key: await read(files.key), from: files.cert };
+}
+
 /**
  * Stores a pair as the host's certificate. From then on it is as one that was ordered: it is renewed by ACME when its time
  * comes. Throws CERTIFICATE_INVALID where clients would not take it.
@@ -21,13 +32,12 @@ export async function importPair(
   config: ResolvedConfig,
   { storage, inventory }: { storage: Storage; inventory: Inventory },
   host: string,
-  files: { cert: string; key: string },
+  { chain, key, from }: Pair,
 ): Promise<Bundle> {
   if (config.hosts.get(host)?.tls)
     throw new EdgeError("USAGE", `${host} has tls files of its own in the config: put the pair there`, {
       source: "operator",
     });
-  const [chain, key] = [await read(files.cert), await read(files.key)];
   return storage.withLock(`issue/${host}`, async () => {
     const former = await inventory.bundle(host).catch(() => undefined);
     const id = ariId(chain);
@@ -40,11 +50,11 @@ export async function importPair(
         obtainedAt: systemClock.wall(),
         ...(id !== undefined && { ariId: id }),
       },
-      files.cert,
+      from,
     );
-    checkServable(bundle, files.cert);
+    checkServable(bundle, from);
     if (bundle.notAfter <= systemClock.wall())
-      throw new EdgeError("CERTIFICATE_INVALID", `${files.cert} has expired`, { source: "operator" });
+      throw new EdgeError("CERTIFICATE_INVALID", `${from} has expired`, { source: "operator" });
     await storage.store(hostKey("certificates", host), encodeBundle(bundle));
     return bundle;
   });

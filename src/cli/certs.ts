@@ -13,9 +13,10 @@ import { createCertificateFolder } from "../tls/folder-keeper.ts";
 import { type CertificateRow, createInventory, type Inventory } from "../tls/inventory.ts";
 import { REVOCATION_REASONS } from "../tls/revocation.ts";
 import { runningEdge, withEdge } from "./certs-edge.ts";
-import { exportPem, exportPkcs12, importPair, readPassword } from "./certs-files.ts";
+import { exportPem, exportPkcs12, importPair, readPair, readPassword } from "./certs-files.ts";
 import { withDynamic } from "./dynamic.ts";
 import { configFlag } from "./flags.ts";
+import { actAsOwner } from "./owner.ts";
 import { namer, readFleet } from "./presence.ts";
 import { say, sayJson } from "./say.ts";
 import { withStorage } from "./storage.ts";
@@ -103,8 +104,10 @@ export function addCerts(program: Command): void {
     .requiredOption("--key <file>", "PEM of its private key")
     .action(async (name: string, options: Common & { cert: string; key: string }) => {
       const known = hostName(name);
-      const stored = await inspect(options, async (parts) => {
-        const bundle = await importPair(parts.config, parts, known, options);
+      // Before this becomes the storage's owner, who may not read another's key.
+      const pair = await readPair(options);
+      const stored = await inspect({ ...options, writes: true }, async (parts) => {
+        const bundle = await importPair(parts.config, parts, known, pair);
         // It would see it within the hour by itself.
         await (await runningEdge(parts.config))?.("POST", `/certificates/${known}/reload`, {});
         return bundle;
@@ -134,9 +137,13 @@ interface Parts {
   readonly inventory: Inventory;
 }
 
-/** Opens what a config names, and closes it. */
-async function inspect<T>(options: Common, work: (parts: Parts) => Promise<T>): Promise<T> {
+/** Opens what a config names, and closes it; what `writes` does so as its owner. */
+async function inspect<T>(
+  options: Common & { writes?: boolean },
+  work: (parts: Parts) => Promise<T>,
+): Promise<T> {
   const base = await loadConfig(options.config);
+  if (options.writes) await actAsOwner(base.storage);
   const log: Log = createLog({ level: "error", write: (line) => void process.stderr.write(line) });
   const { folder: path } = base.tls;
   const folder =
