@@ -42,11 +42,17 @@ export function addFleet(program: Command): void {
     async (options: { config?: string }) => {
       const { restoreFleet } = await import("../storage/nats-admin.ts");
       const from = await place(options);
-      const { fleet: id, kinds, values, present } = await restoreFleet(from);
+      const { fleet: id, kinds, values, present, damaged } = await restoreFleet(from);
       const again = present > 0 ? `; ${present} of them were there already` : "";
       say(`restored fleet ${id} from ${from.copy}: ${values} values${again}`);
       for (const [kind, count] of Object.entries(kinds).sort())
         say(`  ${String(count).padStart(7)}  ${kind}`);
+      if (damaged.length > 0) {
+        say(
+          "Left out, as their copies are damaged: edges order certificates anew, the rest is yours to add again.",
+        );
+        for (const key of damaged) say(`  ${key}`);
+      }
       say("Edges that run come back by themselves within seconds, and need no restart.");
       say('Look with "skerry edges" and "skerry fleet status".');
     },

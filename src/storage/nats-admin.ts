@@ -62,13 +62,16 @@ export interface Restored {
   readonly values: number;
   /** Put back by a run before this one, which did not come to its end. */
   readonly present: number;
+  /** Keys whose copies were damaged, and left out. */
+  readonly damaged: readonly string[];
 }
 
 /**
  * Puts back what an edge's copy holds into a bucket that lost its values. Values that are there stay, so it may be run again
- * after it was interrupted; the mark comes last, and with it the edges.
+ * after it was interrupted; the mark comes last, and with it the edges. What no key opens is of no use to anybody, and must not
+ * keep the rest away.
  *
- * @throws EdgeError where the bucket has a fleet
+ * @throws EdgeError where the bucket has a fleet, or a value is sealed with a key that is not among those given
  */
 export function restoreFleet(options: NatsStorageOptions): Promise<Restored> {
   const { place, clock } = options;
@@ -88,23 +91,36 @@ export function restoreFleet(options: NatsStorageOptions): Promise<Restored> {
       const mark = await bucket.get(FLEET_KEY);
       if (mark) throw notOver(place, idIn(sealer.open(FLEET_KEY, mark.value)), fleet);
       const kinds: Record<string, number> = {};
+      const damaged: string[] = [];
       let present = 0;
       for (const key of await copy.keys()) {
-        const found = key === FLEET_KEY ? undefined : await copy.read(key);
-        if (!found) continue;
-        // What does not open would be of no use to anybody.
-        sealer.open(key, found.sealed);
+        if (key === FLEET_KEY) continue;
+        const found = await copy.read(key);
+        if (!found || !opens(sealer, key, found.sealed)) {
+          damaged.push(key);
+          continue;
+        }
         if ((await bucket.create(encodeKey(key), found.sealed)) === undefined) present++;
         const [kind = key] = key.split("/");
         kinds[kind] = (kinds[kind] ?? 0) + 1;
       }
       await bucket.create(FLEET_KEY, sealMark(sealer, fleet));
       const values = Object.values(kinds).reduce((sum, count) => sum + count, 0);
-      return { fleet, kinds, values, present };
+      return { fleet, kinds, values, present, damaged };
     } catch (thrown) {
       throw natsError("write", `the bucket ${place.bucket}`, place, thrown);
     }
   });
+}
+
+function opens(sealer: Sealer, key: string, sealed: Uint8Array): boolean {
+  try {
+    sealer.open(key, sealed);
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof EdgeError && thrown.code === "STORAGE_CORRUPT") return false;
+    throw thrown;
+  }
 }
 
 function notOver(place: NatsPlace, theirs: string, ours: string): EdgeError {

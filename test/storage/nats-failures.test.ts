@@ -342,6 +342,27 @@ describe("a bucket that was lost", () => {
     expect((await failureOf(restoreFleet(given))).message).toContain("has this fleet");
   });
 
+  test("a restore leaves out and names what is damaged, and stops before a value of another key", async () => {
+    const given = options();
+    const storage = open(given);
+    for (const name of ["whole", "cut", "changed"]) await storage.store(`tokens/${name}`, bytes(name));
+    await copied(given, 4);
+    await storage.close();
+    const copy = openLocalCopy(given.copy);
+    const found = (await copy.read("tokens/changed"))!;
+    found.sealed[found.sealed.length - 1]! ^= 1;
+    await copy.write("tokens/changed", found);
+    await writeFile(join(given.copy, "tokens", "cut~"), "skerry-co");
+    await nats.wipe();
+    await nats.start();
+    const strange = createSealer([randomBytes(32)]).seal("tokens/strange", bytes("strange"));
+    await copy.write("tokens/strange", { ...found, sealed: strange });
+    expect((await failureOf(restoreFleet(given))).code).toBe("STORAGE_UNREADABLE");
+    await copy.remove("tokens/strange");
+    const { values, damaged } = await restoreFleet(given);
+    expect([values, [...damaged].sort()]).toEqual([1, ["tokens/changed", "tokens/cut"]]);
+  });
+
   test("is not made anew by who looks at it, and not restored over a fleet that was begun meanwhile", async () => {
     const given = options();
     const storage = open(given);
