@@ -85,7 +85,14 @@ async function devOnce(
   return runEdge(config, {
     ...(file !== undefined && { reload: async () => (await configOf(await readConfig(file))).config }),
     ...(!options.json && {
-      log: humanLog({ clock: systemClock, write: say, names, least: config.logLevel }),
+      // Of other edges it knows its own last run at the most, where that was killed.
+      log: humanLog({
+        clock: systemClock,
+        write: say,
+        names,
+        without: "fleet.edge_",
+        least: config.logLevel,
+      }),
     }),
     onStart: ({ addresses }) => {
       if (!options.json) say(welcome(options, config, addresses, caPath, moved));

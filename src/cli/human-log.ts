@@ -12,11 +12,13 @@ export interface HumanLogOptions {
   write: (line: string) => void;
   /** Short names for servers. @default none */
   names?: ReadonlyMap<string, string>;
+  /** Events that begin so are nobody's news here. @default none */
+  without?: string;
   /** The least level that is written. @default "info" */
   least?: LogLevel;
 }
 
-export function humanLog({ clock, write, names = new Map(), least = "info" }: HumanLogOptions): Log {
+export function humanLog({ clock, write, names = new Map(), without, least = "info" }: HumanLogOptions): Log {
   // What happens while the edge is put together and taken apart is told by the command itself.
   let running = false;
   const at =
@@ -25,6 +27,7 @@ export function humanLog({ clock, write, names = new Map(), least = "info" }: Hu
       const quiet = !running && event !== REQUEST && (level === "info" || level === "debug");
       if (event === "edge.ready") running = true;
       if (event === "process.stopping") running = false;
+      if (without !== undefined && event.startsWith(without)) return;
       if (quiet || event === "process.stopping" || LEVELS.indexOf(level) < LEVELS.indexOf(least)) return;
       const time = new Date(clock.wall()).toTimeString().slice(0, 8);
       const text = event === REQUEST ? requestLine(fields, names) : eventLine(level, event, fields);

@@ -5,13 +5,14 @@ import type { Clock } from "../../src/clock.ts";
 const noon = new Date(2026, 0, 2, 12, 0, 1).getTime();
 const clock: Clock = { now: () => 0, wall: () => noon, after: () => ({ cancel() {} }) };
 
-function told(work: (log: ReturnType<typeof humanLog>) => void): string[] {
+function told(work: (log: ReturnType<typeof humanLog>) => void, without?: string): string[] {
   const lines: string[] = [];
   work(
     humanLog({
       clock,
       write: (line) => lines.push(line),
       names: new Map([["http://127.0.0.1:40123", "statler"]]),
+      ...(without !== undefined && { without }),
     }),
   );
   return lines;
@@ -60,6 +61,16 @@ describe("the log for a person", () => {
         log.info("server.removed", { server: "a" });
       }),
     ).toEqual(["12:00:01 warn: certificate.failed host=a\n", "12:00:01 server.added server=b\n"]);
+  });
+
+  test("leaves out what begins as it is told", () => {
+    const lines = told((log) => {
+      log.info("edge.ready");
+      log.warn("fleet.edge_gone", { edge: "last-run" });
+      log.warn("fleet.unknown", { edge: "b" });
+    }, "fleet.edge_");
+    expect(lines.join("")).not.toContain("last-run");
+    expect(lines.join("")).toContain("fleet.unknown edge=b");
   });
 
   test("stays one line without control characters, whatever a client asks for", () => {
