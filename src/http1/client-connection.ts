@@ -187,16 +187,12 @@ export class ClientConnection implements Http1Client, BodyOwner, Borrower, Outgo
 
   borrow(chunk: Buffer): void {
     this.#onLoan = true;
-    this.#take(chunk);
+    this.#data(chunk);
     this.#onLoan = false;
   }
 
   #data(chunk: Buffer): void {
     countReceived(chunk.length);
-    this.#take(chunk);
-  }
-
-  #take(chunk: Buffer): void {
     if (this.#request === undefined) {
       // Bytes that nobody asked for would be taken for the next request's answer.
       this.destroy();

@@ -84,13 +84,14 @@ export class Outbox {
   send(): boolean {
     // Leaves with what gathers until then.
     if (this.#scratch !== undefined && this.#stream.writableNeedDrain) return false;
+    const wasOutstanding = this.#loan?.outstanding;
     if (this.#size >= HIGH_BYTES || (this.#held === 0 && this.#size >= COPY_BYTES)) this.flush();
     else if (this.#held === 0 && !this.#scheduled) {
       this.#scheduled = true;
       queueMicrotask(this.#flushLater);
     }
-    // While what was lent is under way there is room for as much again.
-    return !this.#stream.writableNeedDrain || (this.#size === 0 && this.#loan?.outstanding === true);
+    // While what was lent just now is under way there is room for as much again.
+    return !this.#stream.writableNeedDrain || wasOutstanding !== this.#loan?.outstanding;
   }
 
   flush(): void {
