@@ -8,6 +8,7 @@ import { benchCertificates } from "./certs.ts";
 import { benchFleet } from "./fleet-scale.ts";
 import { chooseCores, describeMachine, missingPrograms, moveSelf } from "./machine.ts";
 import { Fleet, measureCase, type Plan } from "./measure.ts";
+import { chosen } from "./place.ts";
 import { killAllNow, run, stopAll } from "./process.ts";
 import { type CaseReport, caseTable, intoPage, markdown, type Report, reportCase } from "./report.ts";
 import { SCENARIOS } from "./scenarios/all.ts";
@@ -70,8 +71,8 @@ function readOptions(args: string[]): Options | undefined {
   });
   if (values.help) return undefined;
   return {
-    scenarios: chosen(SCENARIOS, positionals, "scenario"),
-    targets: chosen(TARGETS, values.only?.split(",") ?? [], "proxy"),
+    scenarios: chosen(SCENARIOS, positionals.join(","), ({ name }) => name, "scenario"),
+    targets: chosen(TARGETS, values.only ?? "", ({ name }) => name, "proxy"),
     rounds: bounded("--rounds", values.rounds, MOST_ROUNDS),
     seconds: bounded("--seconds", values.seconds, MOST_SECONDS),
     rules: !values.plain,
@@ -79,19 +80,6 @@ function readOptions(args: string[]): Options | undefined {
     svg: values.svg,
     page: values.page,
   };
-}
-
-function chosen<T extends { readonly name: string }>(
-  all: readonly T[],
-  names: readonly string[],
-  what: string,
-): T[] {
-  for (const name of names) {
-    if (!all.some((item) => item.name === name)) {
-      throw new Error(`no ${what} is called "${name}"; there are ${all.map((item) => item.name).join(", ")}`);
-    }
-  }
-  return all.filter((item) => names.length === 0 || names.includes(item.name));
 }
 
 function bounded(name: string, text: string, most: number): number {

@@ -229,24 +229,24 @@ const ENOUGH_YOUNG_BYTES = 24 * 1_048_576;
 
 let youngGrows = true;
 
-interface Heap {
+/** The memory of JavaScript, as far as a runtime lets itself be told. */
+export interface Heap {
+  /** Chunks that came on any connection since the start. */
   chunks(): number;
+  /** How many collections, half a second apart, give back what a burst of connections left; 0 where none is needed. */
   readonly collections: number;
+  /** Collects garbage, to be called while next to nothing is to be done. */
   collect(): void;
+  /** Whether what new objects are made in may grow. */
   mayGrow(may: boolean): void;
 }
 
-/** The memory of JavaScript, as far as a runtime lets itself be told. */
 export const heap: Heap = {
-  /** Chunks that {@link countReceived} was told of. */
   chunks: () => chunks,
 
-  /** How many collections, half a second apart, give back what a burst left. Bun 1.4.5 needs none. */
   collections: { node: 3, bun: 0, deno: 1 }[runtimeName],
 
   /**
-   * Collects garbage, to be called while next to nothing is to be done.
-   *
    * V8 makes new objects in a space that grows to 52 MiB, and leaves it at that while nothing happens. In Node 26.10 young
    * collections shrink it once little is made between them, and what they free is the system's again 8 s later. In Deno
    * 2.9.5 only a collection of everything does, which is all that its `gc` can do; it frees at once, and costs compiled code
@@ -257,7 +257,7 @@ export const heap: Heap = {
     if (runtimeName !== "bun") collectGarbage();
   },
 
-  /** Whether the space for new objects may grow beyond 24 MiB. Deno 2.9.5 takes no flags of V8 after its start. */
+  /** Beyond 24 MiB. Deno 2.9.5 takes no flags of V8 after its start. */
   mayGrow(may) {
     if (runtimeName !== "node" || may === youngGrows) return;
     const young = v8.getHeapSpaceStatistics().find(({ space_name }) => space_name === "new_space");

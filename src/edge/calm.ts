@@ -3,6 +3,7 @@
  * nothing back while it rests: on some runtimes two thousand connections then cost twice what they need.
  */
 import type { Clock } from "../clock.ts";
+import type { Heap } from "../runtime.ts";
 
 /** How often it is looked at while connections come. */
 const LOOK_MS = 250;
@@ -15,16 +16,6 @@ const CALM_CHUNKS = 4;
 const CALM_LOOKS = 2;
 /** At least from one burst's last collection to the next one's first. */
 const REST_MS = 10_000;
-
-export interface Heap {
-  /** How many collections a burst takes, half a second apart; 0 where none is needed. */
-  readonly collections: number;
-  collect(): void;
-  /** Whether what new objects are made in may grow. */
-  mayGrow(may: boolean): void;
-  /** Chunks that came on any connection since the start. */
-  chunks(): number;
-}
 
 export interface Calm {
   opened(): void;

@@ -2,8 +2,13 @@
 import { joinsWrites, lendsWrites } from "../runtime.ts";
 import type { ByteStream } from "./stream.ts";
 
-/** Where writes are joined: nine TLS records, of which Deno encrypts three at a time. */
-export const SCRATCH_BYTES: number = joinsWrites ? 147_456 : 65_536;
+/** Deno encrypts three at a time. */
+const RECORDS = 9;
+const RECORD_BYTES = 16_384;
+/** Where writes are joined: whole TLS records. */
+export const SCRATCH_BYTES: number = joinsWrites ? RECORDS * RECORD_BYTES : 65_536;
+/** What can be lent at a time: in DATA frames of HTTP/2, with their headers of nine bytes, it fills those records. */
+export const LENT_BYTES: number = RECORDS * (RECORD_BYTES - 9);
 /** Pieces kept for whoever comes next. */
 const MAX_SPARE = 16;
 /** A write of so much makes any socket say "drain" once it is through. */

@@ -45,8 +45,6 @@ export class ClientConnection implements Http1Client, BodyOwner, Borrower, Outgo
   #bodyStarted = true;
   #expectTimer: Timer | undefined;
   #error: EdgeError | undefined;
-  /** What is being read is only lent: a body's reader may see it, but nothing here may keep it. */
-  #onLoan = false;
   #deadline = Number.POSITIVE_INFINITY;
 
   readonly #onData: (chunk: Buffer) => void;
@@ -186,12 +184,11 @@ export class ClientConnection implements Http1Client, BodyOwner, Borrower, Outgo
   }
 
   borrow(chunk: Buffer): void {
-    this.#onLoan = true;
-    this.#data(chunk);
-    this.#onLoan = false;
+    this.#data(chunk, true);
   }
 
-  #data(chunk: Buffer): void {
+  /** What is `lent` a body's reader may see, but nothing here may keep. */
+  #data(chunk: Buffer, lent = false): void {
     countReceived(chunk.length);
     if (this.#request === undefined) {
       // Bytes that nobody asked for would be taken for the next request's answer.
@@ -211,7 +208,7 @@ export class ClientConnection implements Http1Client, BodyOwner, Borrower, Outgo
           offset = this.#head(chunk, offset);
           if (offset < 0) return;
         } else {
-          offset = this.#onLoan ? incoming.feedLent(chunk, offset) : incoming.feed(chunk, offset);
+          offset = incoming.feed(chunk, offset, lent);
           if (incoming.complete) this.#answered(offset < chunk.length);
         }
       }

@@ -40,7 +40,6 @@ export class IncomingBody implements ByteSource {
   #heldBytes = 0;
   #trailers: HeaderList | undefined;
   #error: EdgeError | undefined;
-  #onLoan = false;
 
   /** `length`: bytes, CHUNKED or UNTIL_CLOSE. */
   constructor(owner: BodyOwner, length: number, maxBuffered: number, maxTrailers: number) {
@@ -62,18 +61,11 @@ export class IncomingBody implements ByteSource {
     return this.#sink?.borrows === true;
   }
 
-  /** As {@link feed}, of a chunk whose memory is somebody else's again when this returns. */
-  feedLent(chunk: Buffer, start: number): number {
-    this.#onLoan = true;
-    try {
-      return this.feed(chunk, start);
-    } finally {
-      this.#onLoan = false;
-    }
-  }
-
-  /** Takes what belongs to the body from `start` on; returns the offset after it. Throws a HeadError on bad chunks. */
-  feed(chunk: Buffer, start: number): number {
+  /**
+   * Takes what belongs to the body from `start` on; returns the offset after it. The memory of a chunk that is `lent` is somebody
+   * else's again then. Throws a HeadError on bad chunks.
+   */
+  feed(chunk: Buffer, start: number, lent = false): number {
     const decoder = this.#decoder;
     if (decoder !== undefined) {
       decoder.feed(chunk, start);
@@ -82,14 +74,14 @@ export class IncomingBody implements ByteSource {
         this.complete = true;
         this.#trailers = decoder.trailers;
       }
-      if (data !== undefined) this.#take(data);
+      if (data !== undefined) this.#take(data, lent);
       if (decoder.done) this.#finish();
       return next;
     }
     const size = Math.min(chunk.length - start, this.#remaining);
     this.#remaining -= size;
     if (this.#remaining === 0) this.complete = true;
-    this.#take(size === chunk.length ? chunk : chunk.subarray(start, start + size));
+    this.#take(size === chunk.length ? chunk : chunk.subarray(start, start + size), lent);
     if (this.complete) this.#finish();
     return start + size;
   }
@@ -148,16 +140,16 @@ export class IncomingBody implements ByteSource {
     this.#owner.bodyCancelled(error);
   }
 
-  #take(data: Uint8Array): void {
+  #take(data: Uint8Array, lent: boolean): void {
     this.received += data.length;
     if (this.discarding) return;
     if (this.#sink !== undefined && !this.#stopped && this.#heldBytes === 0) {
-      if (this.#sink.write(data, this.#onLoan)) return;
+      if (this.#sink.write(data, lent)) return;
       this.#stopped = true;
       this.#pause();
       return;
     }
-    this.#held.push(this.#onLoan ? Buffer.from(data) : data);
+    this.#held.push(lent ? Buffer.from(data) : data);
     this.#heldBytes += data.length;
     if (this.#stopped || this.#heldBytes > this.#maxBuffered) this.#pause();
   }

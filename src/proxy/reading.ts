@@ -5,12 +5,12 @@
  * given is lent the shared one.
  */
 import type { OnReadOpts, Socket } from "node:net";
+import { LENT_BYTES } from "../exchange/scratch.ts";
 import type { Borrower, ByteStream } from "../exchange/stream.ts";
 import { joinsWrites, readsIntoGivenBuffers } from "../runtime.ts";
 
 const READ_BYTES = 65_536;
-/** What can be lent at a time: with their frame headers, nine DATA frames of HTTP/2 fill nine TLS records. */
-const SHARED_BYTES = joinsWrites ? 147_375 : READ_BYTES;
+const SHARED_BYTES = joinsWrites ? LENT_BYTES : READ_BYTES;
 /** A read of at least this many bytes is likely one of many. */
 const MUCH_BYTES = 16_384;
 

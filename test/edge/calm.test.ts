@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { type Calm, createCalm, type Heap } from "../../src/edge/calm.ts";
+import { type Calm, createCalm } from "../../src/edge/calm.ts";
+import type { Heap } from "../../src/runtime.ts";
 import { type ManualClock, manualClock } from "../support/manual-clock.ts";
 
 const BURST = 1_000;
