@@ -1,10 +1,11 @@
-/** Where a bench that has a way of its own runs: a folder, a certificate, cores; and how its options name things. */
+/** Where a bench runs: a folder, a certificate, cores; and how its options name things. */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Cores, chooseCores, moveSelf } from "./machine.ts";
 import { killAllNow, stopAll } from "./process.ts";
+import { HOSTNAME } from "./targets/target.ts";
 
 export interface Place {
   readonly folder: string;
@@ -25,7 +26,8 @@ export function makePlace(name: string): Place {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
     process.once(signal, () => void stopAll().finally(() => process.exit(130)));
   const [certPath, keyPath] = [join(folder, "cert.pem"), join(folder, "key.pem")];
-  const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
+  const names = `subjectAltName=DNS:${HOSTNAME},IP:127.0.0.1`;
+  const subject = ["-subj", `/CN=${HOSTNAME}`, "-addext", names];
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", keyPath];
   execFileSync("openssl", ["req", "-x509", "-days", "2", ...key, ...subject, "-out", certPath], {
     stdio: "ignore",

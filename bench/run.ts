@@ -1,21 +1,19 @@
 /** `npm run bench`: Skerry beside other proxies, on one machine, in interleaved rounds. See README.md. */
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { startBackends } from "./backends.ts";
 import { benchCertificates } from "./certs.ts";
 import { benchFleet } from "./fleet-scale.ts";
-import { chooseCores, describeMachine, missingPrograms, moveSelf } from "./machine.ts";
+import { describeMachine, missingPrograms } from "./machine.ts";
 import { Fleet, measureCase, type Plan } from "./measure.ts";
-import { chosen } from "./place.ts";
-import { killAllNow, run, stopAll } from "./process.ts";
+import { chosen, makePlace } from "./place.ts";
+import { stopAll } from "./process.ts";
 import { type CaseReport, caseTable, intoPage, markdown, type Report, reportCase } from "./report.ts";
 import { SCENARIOS } from "./scenarios/all.ts";
 import type { Scenario } from "./scenarios/scenario.ts";
 import { svg } from "./svg.ts";
 import { BASELINES, TARGETS } from "./targets/all.ts";
-import { HOSTNAME, type Target } from "./targets/target.ts";
+import type { Target } from "./targets/target.ts";
 
 const HELP = `npm run bench -- [SCENARIO…] [options]
 
@@ -88,30 +86,15 @@ function bounded(name: string, text: string, most: number): number {
   return value;
 }
 
-async function makeCertificate(
-  folder: string,
-  cores: string,
-): Promise<{ certPath: string; keyPath: string }> {
-  const [certPath, keyPath] = [join(folder, "cert.pem"), join(folder, "key.pem")];
-  const names = `subjectAltName=DNS:${HOSTNAME},IP:127.0.0.1`;
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", keyPath];
-  const request = ["-x509", "-days", "30", "-subj", `/CN=${HOSTNAME}`, "-addext", names, "-out", certPath];
-  await run("openssl", ["openssl", "req", ...key, ...request], { cores });
-  chmodSync(keyPath, 0o600);
-  return { certPath, keyPath };
-}
-
-async function main(options: Options, folder: string): Promise<number> {
+async function main(options: Options): Promise<number> {
   // An hour of measuring should not end in a page that cannot be written.
   if (options.page) intoPage(readFileSync(options.page, "utf8"), "");
-  const cores = chooseCores();
-  moveSelf(cores);
+  const place = makePlace("bench");
   const say = (text: string): void => {
     process.stderr.write(`${text}\n`);
   };
-  const certificate = await makeCertificate(folder, cores.load);
-  const backends = await startBackends(folder, cores.load);
-  const plan: Plan = { ...options, ...certificate, baselines: BASELINES, cores, folder, backends, say };
+  const backends = await startBackends(place.folder, place.cores.load);
+  const plan: Plan = { ...options, ...place, baselines: BASELINES, backends, say };
   const fleet = new Fleet(plan);
   const cases: CaseReport[] = [];
   for (const scenario of options.scenarios) {
@@ -184,18 +167,8 @@ if (missing !== undefined) {
   process.exit(2);
 }
 
-const folder = mkdtempSync(join(tmpdir(), "skerry-bench-"));
-process.on("exit", () => {
-  killAllNow();
-  rmSync(folder, { recursive: true, force: true });
-});
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-  process.once(signal, () => {
-    void stopAll().finally(() => process.exit(130));
-  });
-}
 try {
-  process.exitCode = await main(options, folder);
+  process.exitCode = await main(options);
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : error}\n`);
   process.exitCode = 1;
